@@ -1,0 +1,119 @@
+"""Every configuration key of CAT-Seg, with its default and unit. The defaults are the published v1 L recipe.
+
+Keys that Detectron2 already has keep Detectron2's meaning; keys that the authors' code has keep the authors'
+names. Guidance widths are not keys: the head derives them from the backbone's `output_shape()` and the CLIP model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode, get_cfg
+
+
+def add_catseg_config(cfg: CfgNode) -> None:
+    """Add CAT-Seg's keys to `cfg`, in place."""
+    _add_model_keys(cfg)
+    _add_head_keys(cfg)
+    _add_data_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode:
+    """Read a config file over Detectron2's and CAT-Seg's defaults.
+
+    Args:
+        config_file: a YAML file, which may name another one under `_BASE_`.
+        options: overrides as a flat list, `["SOLVER.MAX_ITER", "100", ...]`.
+
+    Returns:
+        The config, still mutable.
+
+    Raises:
+        FileNotFoundError: if `config_file` does not exist.
+        KeyError: if the file or `options` names a key that does not exist.
+        ValueError: if `options` does not hold pairs.
+    """
+    path = Path(config_file)
+    if not path.is_file():
+        raise FileNotFoundError(f"no config file {path}; the shipped ones are in configs/")
+    if len(options) % 2:
+        raise ValueError(f"overrides come as KEY VALUE pairs, got {len(options)} words: {list(options)}")
+    cfg = get_cfg()
+    add_catseg_config(cfg)
+    cfg.merge_from_file(str(path))
+    cfg.merge_from_list(list(options))
+    return cfg
+
+
+def _add_model_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.META_ARCHITECTURE = "CATSeg"
+    cfg.MODEL.PIXEL_MEAN = [123.675, 116.280, 103.530]  # RGB, 0..255: what the backbone expects
+    cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
+    # Recompute activations in the backward pass instead of keeping them: slower steps, less memory.
+    cfg.MODEL.ACTIVATION_CHECKPOINTING = False
+
+    cfg.MODEL.CLIP = CfgNode()
+    cfg.MODEL.CLIP.NAME = "ViT-L-14-336-quickgelu"  # an open_clip model name, or the path of a model JSON file
+    cfg.MODEL.CLIP.WEIGHTS = "openai"  # an open_clip pretrained tag or the path of a checkpoint; "" is random
+    cfg.MODEL.CLIP.PIXEL_MEAN = [122.7709383, 116.7460125, 104.09373615]
+    cfg.MODEL.CLIP.PIXEL_STD = [68.5005327, 66.6321579, 70.3231630]
+    cfg.MODEL.CLIP.FINETUNE = "attention"  # what trains of the image encoder: attention, full, prompt or none
+    cfg.MODEL.CLIP.PROMPT_DEPTH = 0  # blocks that get their own learned prompt tokens
+    cfg.MODEL.CLIP.PROMPT_LENGTH = 0  # prompt tokens per block
+    cfg.MODEL.CLIP.TEMPLATES = "imagenet"  # prompt template set: imagenet (80), imagenet_select (7) or single (1)
+    cfg.MODEL.CLIP.TEXT_CACHE = True  # keep text features on disk, under $CATSEG_CACHE or ~/.cache/catseg
+
+    cfg.MODEL.SWIN = CfgNode()
+    cfg.MODEL.SWIN.EMBED_DIM = 128
+    cfg.MODEL.SWIN.DEPTHS = [2, 2, 18]
+    cfg.MODEL.SWIN.NUM_HEADS = [4, 8, 16]
+    cfg.MODEL.SWIN.WINDOW_SIZE = 12
+    cfg.MODEL.SWIN.MLP_RATIO = 4.0
+    cfg.MODEL.SWIN.DROP_PATH_RATE = 0.3
+    cfg.MODEL.SWIN.OUT_FEATURES = ["res2", "res3", "res4"]
+
+
+def _add_head_keys(cfg: CfgNode) -> None:
+    head = cfg.MODEL.SEM_SEG_HEAD
+    head.NAME = "CATSegHead"
+    head.IN_FEATURES = ["res2", "res3", "res4"]  # finest first
+    head.IGNORE_VALUE = 255
+    head.FEATURE_RESOLUTION = [24, 24]  # rows and columns of the cost volume
+    head.NUM_LAYERS = 2
+    head.NUM_HEADS = 4
+    head.HIDDEN_DIMS = 128
+    head.WINDOW_SIZES = 12  # of the spatial aggregation, in tokens
+    head.ATTENTION_TYPE = "linear"  # of the class aggregation: linear or full
+    head.POOLING_SIZES = [2, 2]  # average pooling before each class aggregation, in training
+    head.POOLING_SIZES_TEST = [1, 1]  # the same, in inference
+    head.TEXT_GUIDANCE_PROJ_DIM = 128
+    head.APPEARANCE_GUIDANCE_PROJ_DIM = 128
+    head.DECODER_DIMS = [64, 32]
+    head.DECODER_GUIDANCE_PROJ_DIMS = [32, 16]
+    # Share of pixels that a class is expected to cover at the start: sets the last bias. 0 keeps PyTorch's initial bias.
+    head.PRIOR_PROB = 0.0
+
+
+def _add_data_keys(cfg: CfgNode) -> None:
+    cfg.INPUT.COLOR_AUG_SSD = True
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+
+
+def _add_solver_keys(cfg: CfgNode) -> None:
+    cfg.SOLVER.OPTIMIZER = "ADAMW"
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.0  # learning rate of the backbone over BASE_LR; 0 freezes it
+    cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's trained parameters over BASE_LR
+    cfg.SOLVER.ACCUMULATION_STEPS = 1  # batches of IMS_PER_BATCH whose gradients make one step
+    cfg.SOLVER.AMP.DTYPE = "bfloat16"  # of SOLVER.AMP.ENABLED: bfloat16 or float16
+
+
+def _add_test_keys(cfg: CfgNode) -> None:
+    cfg.TEST.SLIDING_WINDOW = True  # else the image is squeezed into one crop
+    cfg.TEST.SLIDING_SIZE = [640, 640]  # rows and columns the image is resized to; 0 keeps the image's own
+    cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
+    cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
+    cfg.TEST.CROPS_PER_CHUNK = 4  # windows that go through the network at once
+    cfg.TEST.CLASSES_PER_CHUNK = 32  # classes that are decoded and merged at once
+    cfg.TEST.BEST_METRIC = "sem_seg/mIoU"  # what the best checkpoint is chosen by
