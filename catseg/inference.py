@@ -1,0 +1,199 @@
+"""One image and any class names in, one label map out."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+from numpy.typing import NDArray
+from PIL import Image
+
+import catseg.modeling  # noqa: F401  (puts CATSeg and its parts into Detectron2's registries)
+from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.config import load_config
+from catseg.data.registration import register_datasets
+from catseg.files import atomic_path
+from catseg.image_io import read_image, to_rgb
+from catseg.visualization import class_shares, overlay, save_label_png, save_picture
+from catseg.vocabulary import load_vocabulary
+
+ImageLike = str | Path | Image.Image | NDArray[np.uint8] | torch.Tensor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What the model sees in one image.
+
+    Attributes:
+        image: RGB 0..255, uint8, (H, W, 3).
+        labels: index into `names` for each pixel, int32, (H, W).
+        names: the class names that were looked for.
+        scores: probability of the chosen class, 0..1, float32, (H, W).
+        class_scores: probability of every class, 0..1, float32, (T, H, W), if asked for. Classes are scored one by
+            one, so they do not add up to 1.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    names: tuple[str, ...]
+    scores: NDArray[np.float32]
+    class_scores: NDArray[np.float32] | None = None
+
+    def share(self) -> dict[str, float]:
+        """Return the classes in the image, most first, each with its share of the pixels, 0..1."""
+        shares = class_shares(self.labels, len(self.names))
+        return {self.names[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable") if shares[i] > 0}
+
+    def overlay(self, *, alpha: float = 0.5, legend: bool = True) -> NDArray[np.uint8]:
+        """Draw the classes over the image: see `catseg.visualization.overlay`."""
+        return overlay(self.image, self.labels, self.names, alpha=alpha, legend=legend)
+
+    def save(self, path: str | Path) -> None:
+        """Write the overlay with its legend as a picture, .png or .jpg: see `catseg.visualization.save_picture`."""
+        save_picture(path, self.overlay())
+
+    def save_labels(self, path: str | Path) -> None:
+        """Write the label map as a PNG of class numbers: see `catseg.visualization.save_label_png`."""
+        save_label_png(path, self.labels, len(self.names))
+
+    def save_scores(self, path: str | Path) -> None:
+        """Write every class's probabilities as a compressed NumPy file.
+
+        Args:
+            path: an .npz file. It holds `scores`, float16, (T, H, W), and `names`, (T,).
+
+        Raises:
+            ValueError: if the class scores were not asked for.
+        """
+        if self.class_scores is None:
+            raise ValueError("there are no class scores: call the Predictor with class_scores=True")
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, scores=self.class_scores.astype(np.float16), names=np.array(self.names))
+
+
+class Model(Protocol):
+    """What `Predictor` needs of a model: see `catseg.modeling.meta_arch.CATSeg`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    def eval(self) -> Self: ...  # noqa: D102
+    def set_vocabulary(self, names: Sequence[str]) -> None: ...  # noqa: D102
+    def predict_labels(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]: ...  # noqa: D102
+    def __call__(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]: ...
+
+
+class Predictor:
+    """Segments images into classes that are named when it is called.
+
+    `Predictor.from_config("configs/catseg_ade150.yaml", ["MODEL.WEIGHTS", "model.pth"])("photo.jpg", ["sofa", "cat"])`
+    """
+
+    def __init__(self, *, model: Model, classes: Sequence[str] | None = None) -> None:
+        """Wrap a model.
+
+        Args:
+            model: a `CATSeg`.
+            classes: the names that are looked for when a call gives none.
+        """
+        self.model = model.eval()
+        self.classes = None if classes is None else tuple(classes)
+
+    @classmethod
+    def from_config(cls, config_file: str | Path, options: Sequence[str] = ()) -> "Predictor":
+        """Build the model of a config file and load its weights.
+
+        The model runs on `MODEL.DEVICE`, or on the CPU where that is a GPU and the machine has none. The classes are
+        those of the first data set in `DATASETS.TEST`, if there is one, until a call names others.
+
+        Args:
+            config_file: a YAML file.
+            options: overrides as a flat list: `["MODEL.WEIGHTS", "model.pth"]`.
+
+        Returns:
+            The predictor. Without `MODEL.WEIGHTS` its results are random, and a warning says so.
+
+        Raises:
+            FileNotFoundError: if the config file or the weights do not exist.
+            KeyError: if there is no such option.
+            ValueError: if the options are no pairs, or the data set is not known.
+        """
+        cfg = load_config(config_file, options)
+        if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
+            logger.info("no GPU found, so the model runs on the CPU")
+            cfg.MODEL.DEVICE = "cpu"
+        model = build_model(cfg)
+        if cfg.MODEL.WEIGHTS:
+            Checkpointer(model).load(cfg.MODEL.WEIGHTS)
+        else:
+            logger.warning("MODEL.WEIGHTS is empty: the model is not trained and its results are random")
+        return cls(model=model, classes=_default_classes(cfg))
+
+    def __call__(
+        self,
+        image: ImageLike,
+        classes: str | Path | Sequence[str] | None = None,
+        *,
+        class_scores: bool = False,
+    ) -> Segmentation:
+        """Segment one image.
+
+        Args:
+            image: a file, a PIL image, a uint8 RGB array (H, W, 3), a grey one (H, W), or a uint8 RGB tensor (3, H, W).
+            classes: the classes to look for, as `catseg.vocabulary.load_vocabulary` takes them; the predictor's own
+                by default. Only names that are new are encoded.
+            class_scores: whether to return the probabilities of all classes too: 4 * T * H * W bytes.
+
+        Returns:
+            Labels and scores of the image's own height and width.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the image cannot be read or the class names are not usable.
+        """
+        self._set_classes(classes)
+        rgb = read_image(image) if isinstance(image, str | Path) else to_rgb(image)
+        height, width = rgb.shape[:2]
+        # A copy, because the array may be read-only, which torch does not know.
+        inputs = [{"image": torch.tensor(rgb).permute(2, 0, 1), "height": height, "width": width}]
+        with torch.inference_mode():
+            if class_scores:
+                probabilities = self.model(inputs)[0]["sem_seg"].float()
+                scores, labels = probabilities.max(dim=0)
+            else:
+                probabilities = None
+                result = self.model.predict_labels(inputs)[0]
+                scores, labels = result["scores"].float(), result["labels"]
+        return Segmentation(
+            image=rgb,
+            labels=labels.to(torch.int32).cpu().numpy(),
+            names=self.model.classes,
+            scores=scores.cpu().numpy(),
+            class_scores=None if probabilities is None else probabilities.cpu().numpy(),
+        )
+
+    def _set_classes(self, classes: str | Path | Sequence[str] | None) -> None:
+        if classes is None and self.classes is None:
+            raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
+        names = self.classes if classes is None else tuple(load_vocabulary(classes))
+        if names != self.model.classes:
+            self.model.set_vocabulary(names)
+
+
+def _default_classes(cfg: CfgNode) -> Sequence[str] | None:
+    """Return the class names of the first data set that is tested on, None if there is none."""
+    if not cfg.DATASETS.TEST:
+        return None
+    register_datasets()
+    name = cfg.DATASETS.TEST[0]
+    classes = MetadataCatalog.get(name).get("stuff_classes") if name in MetadataCatalog.list() else None
+    if not classes:
+        raise ValueError(f"DATASETS.TEST names the data set {name!r}, which is not registered with its class names")
+    return classes

@@ -1,0 +1,18 @@
+"""Pictures of segmentations: overlays with legends, score maps, label maps."""
+
+from catseg.visualization.canvas import side_by_side
+from catseg.visualization.heatmap import heatmap, score_grid
+from catseg.visualization.overlay import class_shares, overlay
+from catseg.visualization.palette import palette
+from catseg.visualization.saving import save_label_png, save_picture
+
+__all__ = [
+    "class_shares",
+    "heatmap",
+    "overlay",
+    "palette",
+    "save_label_png",
+    "save_picture",
+    "score_grid",
+    "side_by_side",
+]
