@@ -1,0 +1,69 @@
+"""A few real photographs in the shape of ADE20K and of COCO-Stuff, as those are downloaded.
+
+The photographs come inside the wheels of scikit-image and scikit-learn. Their labels are made by grouping colours:
+regions that follow the picture, with class values as in the original files, unlabelled pixels included.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+_BLOCK = 8  # side of the smallest region in pixels
+_REGIONS = 6
+_ADE20K_VALUES = (0, 3, 10, 5, 13, 150, 1, 27, 22, 35)  # 0 is unlabelled
+_COCO_STUFF_VALUES = (255, 156, 123, 168, 0, 181, 11, 16, 94, 154)  # 255 and 11 are no class
+
+
+def photographs() -> list[np.ndarray]:
+    """Real photographs of several sizes and shapes, RGB uint8 (H, W, 3)."""
+    bundled = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea(), skimage.data.rocket()]
+    return [*bundled, *load_sample_images().images]
+
+
+def make_miniature_ade20k(root: str | Path, n: int, longest_side: int = 256) -> Path:
+    """Write `n` images per split in the format of ADEChallengeData2016; returns that folder."""
+    folder = Path(root) / "ADEChallengeData2016"
+    names = {"training": "ADE_train_{:08d}", "validation": "ADE_val_{:08d}"}
+    return _make(folder, names, _ADE20K_VALUES, n, longest_side)
+
+
+def make_miniature_coco_stuff(root: str | Path, n: int, longest_side: int = 256) -> Path:
+    """Write `n` images per split in the format of COCO 2017 with stuffthingmaps; returns that folder."""
+    folder = Path(root) / "coco-stuff"
+    return _make(folder, {"train2017": "{:012d}", "val2017": "{:012d}"}, _COCO_STUFF_VALUES, n, longest_side)
+
+
+def _make(folder: Path, names: dict[str, str], values: tuple[int, ...], n: int, longest_side: int) -> Path:
+    for start, (split, name) in zip(range(0, 2 * n, n), names.items(), strict=True):
+        for index, picture in enumerate(_pictures(n, longest_side, start), 1):
+            image_path = folder / "images" / split / f"{name.format(index)}.jpg"
+            label_path = folder / "annotations" / split / f"{name.format(index)}.png"
+            for path in (image_path, label_path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(image_path, quality=90)
+            Image.fromarray(_labels(picture, np.roll(values, 3 * index))).save(label_path)
+    return folder
+
+
+def _pictures(n: int, longest_side: int, start: int) -> list[Image.Image]:
+    """`n` pictures from the `start`-th on; after the last photograph they come again, mirrored or upside down."""
+    sources = photographs()
+    turns = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
+    pictures = []
+    for index in range(start, start + n):
+        picture = Image.fromarray(sources[index % len(sources)])
+        turn = turns[index // len(sources) % len(turns)]
+        picture = picture if turn is None else picture.transpose(turn)
+        picture.thumbnail((longest_side, longest_side))
+        pictures.append(picture)
+    return pictures
+
+
+def _labels(picture: Image.Image, values: np.ndarray) -> np.ndarray:
+    """Regions of similar colour, uint8 (H, W), with the first of `values`."""
+    blocks = picture.resize([max(1, side // _BLOCK) for side in picture.size], Image.Resampling.BOX)
+    regions = blocks.quantize(_REGIONS, method=Image.Quantize.MEDIANCUT).resize(picture.size, Image.Resampling.NEAREST)
+    return values.astype(np.uint8)[np.asarray(regions)]
