@@ -1,0 +1,238 @@
+"""Class names to text features: every prompt template with every synonym, through CLIP's text transformer.
+
+Shapes: T classes, P prompt templates, C embedding width, N prompts, L tokens per prompt.
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.transformer import text_global_pool
+from torch import Tensor
+from tqdm import tqdm
+
+from catseg.modeling.clip.loading import Tokenizer
+from catseg.modeling.clip.text_cache import TextCache, fingerprint
+from catseg.vocabulary import synonyms
+
+logger = logging.getLogger(__name__)
+
+_CLASSES_PER_CHUNK = 64  # classes between two visits to the cache: what an interrupted first start loses at most
+_RECENT_VOCABULARIES = 2  # kept ready on the device: that of training and that of evaluation
+_LONG_WORK = 2000  # prompts from which on a progress bar is shown
+
+
+def text_parameters(clip: CLIP) -> list[tuple[str, torch.nn.Parameter]]:
+    """The named parameters of a CLIP model that its text features depend on."""
+    own = [
+        (name, parameter) for name, parameter in clip.named_parameters(recurse=False) if not name.startswith("logit_")
+    ]
+    for module in ("token_embedding", "transformer", "ln_final", "text_projection"):
+        if isinstance(getattr(clip, module), torch.nn.Module):
+            own += getattr(clip, module).named_parameters(prefix=module)
+    return own
+
+
+class TextEncoder:
+    """Text features of class names.
+
+    The CLIP model is referred to, not owned: this is no `nn.Module`, so a model that holds both has each CLIP
+    parameter once in its state dict.
+
+    Attributes:
+        templates: the prompt templates, in the order of the features' second axis.
+        encoded_prompts: how many prompts have gone through the text transformer so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        clip: CLIP,
+        tokenizer: Tokenizer,
+        templates: Sequence[str],
+        cache: TextCache | None = None,
+        batch_size: int = 256,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Refer to a model; nothing is computed yet.
+
+        Args:
+            clip: the model whose text transformer is used, wherever its parameters are at the time.
+            tokenizer: the model's tokenizer.
+            templates: prompt templates with `{}` for the class name.
+            cache: where features of a frozen text encoder are kept; by default a new one, in memory only.
+            batch_size: prompts per pass.
+            dtype: computing type for autocast (`torch.bfloat16`, `torch.float16`); None computes in the type of the
+                weights, whatever autocast is on outside.
+
+        Raises:
+            ValueError: if a template lacks its `{}`, or the model does not pool its tokens into one.
+        """
+        wrong = [template for template in templates if template.count("{}") != 1]
+        if wrong or not templates:
+            raise ValueError(f"every prompt template needs one {{}} for the class name, got {wrong or templates}")
+        if clip.text_pool_type not in ("argmax", "eos", "first", "last"):
+            raise ValueError(f"the text encoder gives one vector per token (pool_type {clip.text_pool_type!r})")
+        self.templates = tuple(templates)
+        self.encoded_prompts = 0
+        self._clip = clip
+        self._tokenizer = tokenizer
+        self._cache = TextCache() if cache is None else cache
+        self._batch_size = batch_size
+        self._dtype = dtype
+        self._known_fingerprint: tuple[object, str] | None = None
+        self._recent: OrderedDict[tuple[str, tuple[str, ...], torch.device], Tensor] = OrderedDict()
+
+    def encode(self, names: Sequence[str]) -> Tensor:
+        """Compute, or look up, the features of class names.
+
+        Every template is encoded with every synonym of a class and L2-normalised; the synonyms of a template are
+        averaged and the mean L2-normalised again (as the authors' code does).
+
+        While a parameter of the text encoder requires a gradient the features are always computed, differentiably
+        if gradients are enabled. Otherwise they come from the cache where it has them.
+
+        Args:
+            names: T class names; ", " inside a name separates synonyms.
+
+        Returns:
+            float32 (T, P, C) on the model's device; each C-vector has length 1. Not to be changed in place: the same
+            tensor is given again for the same names.
+
+        Raises:
+            ValueError: if there are no names, or a prompt has more tokens than the model can read.
+        """
+        if isinstance(names, str) or not names:
+            raise ValueError(f"expected a list with at least one class name, got {names!r}")
+        if any(parameter.requires_grad for _, parameter in text_parameters(self._clip)):
+            return self._encode_classes(names, self._progress_bar(0))
+        # Never an inference tensor: a later training step must be able to save the features for backward.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._encode_cached(names)
+
+    def fingerprint(self) -> str:
+        """A hash of all that the features depend on besides the class names.
+
+        It is computed anew only after the parameters were moved, replaced or changed in place (not through `.data`),
+        and takes about a second per gigabyte of weights then, microseconds otherwise.
+        """
+        weights = text_parameters(self._clip)
+        state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for _, p in weights]
+        if self._known_fingerprint is None or self._known_fingerprint[0] != state:
+            start = time.perf_counter()
+            self._known_fingerprint = (state, fingerprint(weights, self._settings()))
+            logger.debug("hashed the text encoder in %.2f s", time.perf_counter() - start)
+        return self._known_fingerprint[1]
+
+    def _settings(self) -> dict[str, object]:
+        transformer = self._clip.transformer
+        return {
+            "architecture": repr(transformer),  # layers, activation, normalisation
+            "heads": transformer.resblocks[0].attn.num_heads,
+            "causal": self._clip.attn_mask is not None,
+            "pool": [self._clip.text_pool_type, self._clip.text_eos_id],
+            "templates": self.templates,
+            "tokens": self._tokenizer([template.format("night table") for template in self.templates]).tolist(),
+            "dtype": str(self._dtype),
+        }
+
+    def _encode_cached(self, names: Sequence[str]) -> Tensor:
+        """As `encode`, quick enough to be called in every step with the same names."""
+        fingerprint = self.fingerprint()
+        key = (fingerprint, tuple(names), self._clip.positional_embedding.device)
+        if key not in self._recent:
+            self._recent[key] = self._look_up(fingerprint, names).to(key[2])
+            if len(self._recent) > _RECENT_VOCABULARIES:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(key)
+        return self._recent[key]
+
+    def _look_up(self, key: str, names: Sequence[str]) -> Tensor:
+        """The features of all names (T, P, C) on the CPU, from the cache where it has them."""
+        stored = {name: self._cache.get(key, name) for name in dict.fromkeys(names)}
+        features = {name: tensor for name, tensor in stored.items() if tensor is not None}
+        missing = [name for name in stored if name not in features]
+        chunks = [missing[i : i + _CLASSES_PER_CHUNK] for i in range(0, len(missing), _CLASSES_PER_CHUNK)]
+        with self._progress_bar(sum(self._count_prompts(chunk) for chunk in chunks)) as progress:
+            for chunk in chunks:
+                for name, encoded in zip(chunk, self._encode_classes(chunk, progress).cpu(), strict=True):
+                    features[name] = encoded.clone()  # on its own, so that it does not keep the chunk alive
+                    self._cache.put(key, name, features[name])
+        if missing:
+            logger.info("encoded %d of %d classes, the others were cached", len(missing), len(stored))
+        return torch.stack([features[name] for name in names])
+
+    def _encode_classes(self, names: Sequence[str], progress: tqdm) -> Tensor:
+        phrases = _phrases(names)
+        embedded = self._encode_phrases(phrases, progress)
+        position = {phrase: i for i, phrase in enumerate(phrases)}
+        means = [embedded[[position[synonym] for synonym in synonyms(name)]].mean(dim=0) for name in names]
+        return F.normalize(torch.stack(means), dim=-1)
+
+    def _encode_phrases(self, phrases: Sequence[str], progress: tqdm) -> Tensor:
+        """Class names without synonyms -> normalised features (len(phrases), P, C)."""
+        prompts = [template.format(phrase) for phrase in phrases for template in self.templates]
+        tokens = self._tokenize(prompts)
+        lengths = self._lengths(tokens)
+        order = lengths.argsort(stable=True)
+        outputs = []
+        for batch in order.split(self._batch_size):
+            outputs.append(self._forward(tokens[batch, : int(lengths[batch].max())]))
+            progress.update(len(batch))
+        self.encoded_prompts += len(prompts)
+        features = torch.cat(outputs)[order.argsort()]
+        return F.normalize(features.float(), dim=-1).unflatten(0, (len(phrases), len(self.templates)))
+
+    def _forward(self, tokens: Tensor) -> Tensor:
+        """Token ids (N, L) -> features (N, C), not normalised. The first L positions of the model are used."""
+        clip = self._clip
+        device = clip.positional_embedding.device
+        tokens = tokens.to(device)
+        mask = clip.attn_mask
+        with torch.autocast(device.type, dtype=self._dtype, enabled=self._dtype is not None):
+            x = clip.token_embedding(tokens) + clip.positional_embedding[: tokens.shape[1]]
+            x = clip.transformer(x, attn_mask=None if mask is None else mask[: tokens.shape[1], : tokens.shape[1]])
+            x = clip.ln_final(text_global_pool(x, tokens, clip.text_pool_type, eos_token_id=clip.text_eos_id))
+            if isinstance(clip.text_projection, torch.nn.Linear):
+                return clip.text_projection(x)
+            return x if clip.text_projection is None else x @ clip.text_projection
+
+    def _tokenize(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts -> token ids (N, context length).
+
+        Raises:
+            ValueError: if a prompt has more tokens than the model can read: its end would be lost.
+        """
+        context = self._clip.context_length
+        tokens = self._tokenizer(list(prompts), context_length=context)
+        padding = self._tokenizer([""], context_length=context)[0, -1]
+        for row in (tokens[:, -1] != padding).nonzero().flatten().tolist():  # full: exactly enough tokens, or cut
+            if (self._tokenizer([prompts[row]], context_length=context + 1)[0, :-1] != tokens[row]).any():
+                raise ValueError(
+                    f"the prompt {prompts[row]!r} has more tokens than the {context} that the text encoder reads: "
+                    "shorten the class name, or split it into synonyms"
+                )
+        return tokens
+
+    def _lengths(self, tokens: Tensor) -> Tensor:
+        """Tokens to keep of each prompt (N,): up to the end of the text where what follows cannot matter."""
+        if self._clip.attn_mask is not None and self._clip.text_pool_type == "argmax":
+            return tokens.argmax(dim=1) + 1
+        if self._clip.attn_mask is not None and self._clip.text_pool_type == "eos":
+            return (tokens == self._clip.text_eos_id).int().argmax(dim=1) + 1
+        return torch.full((len(tokens),), tokens.shape[1])
+
+    def _count_prompts(self, names: Sequence[str]) -> int:
+        return len(_phrases(names)) * len(self.templates)
+
+    def _progress_bar(self, prompts: int) -> tqdm:
+        return tqdm(total=prompts, desc="Encoding text", unit="prompt", disable=prompts < _LONG_WORK)
+
+
+def _phrases(names: Sequence[str]) -> list[str]:
+    """The distinct synonyms of all classes, in order of appearance."""
+    return list(dict.fromkeys(synonym for name in names for synonym in synonyms(name)))
