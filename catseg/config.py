@@ -56,6 +56,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP = CfgNode()
     cfg.MODEL.CLIP.NAME = "ViT-L-14-336-quickgelu"  # an open_clip model name, or the path of a model JSON file
     cfg.MODEL.CLIP.WEIGHTS = "openai"  # an open_clip pretrained tag or the path of a checkpoint; "" is random
+    # Side in pixels of the images that CLIP's position table is made for; 0 keeps the model's own. The table is resized
+    # to FEATURE_RESOLUTION in any case; this is the size in which it trains and is stored.
+    cfg.MODEL.CLIP.IMAGE_SIZE = 0
     cfg.MODEL.CLIP.PIXEL_MEAN = [122.7709383, 116.7460125, 104.09373615]
     cfg.MODEL.CLIP.PIXEL_STD = [68.5005327, 66.6321579, 70.3231630]
     cfg.MODEL.CLIP.FINETUNE = "attention"  # what trains of the image encoder: attention, full, prompt or none
@@ -91,7 +94,7 @@ def _add_head_keys(cfg: CfgNode) -> None:
     head.APPEARANCE_GUIDANCE_PROJ_DIM = 128
     head.DECODER_DIMS = [64, 32]
     head.DECODER_GUIDANCE_PROJ_DIMS = [32, 16]
-    # Share of pixels that a class is expected to cover at the start: sets the last bias. 0 keeps PyTorch's initial bias.
+    # Share of pixels that a class is expected to cover at the start, which sets the last bias; 0 keeps PyTorch's.
     head.PRIOR_PROB = 0.0
 
 
@@ -116,4 +119,6 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
     cfg.TEST.CROPS_PER_CHUNK = 4  # windows that go through the network at once
     cfg.TEST.CLASSES_PER_CHUNK = 32  # classes that are decoded and merged at once
-    cfg.TEST.BEST_METRIC = "sem_seg/mIoU"  # what the best checkpoint is chosen by
+    # What the best checkpoint is chosen by: <task>/<metric> on the first test set, or <dataset>/<task>/<metric>.
+    cfg.TEST.BEST_METRIC = "sem_seg/mIoU"
+    cfg.TEST.SAVE_PREDICTIONS = ""  # write, under OUTPUT_DIR/predictions, "labels" (PNG), "overlays" or "both"

@@ -1,0 +1,83 @@
+"""The aggregator: from dense features and text features to logits (sections 3.2 to 3.4 of the paper).
+
+Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution, D hidden width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from catseg.modeling.aggregation.class_aggregation import ClassAggregation
+from catseg.modeling.aggregation.cost_volume import CostEmbedding
+from catseg.modeling.aggregation.guidance import Guidance
+from catseg.modeling.aggregation.spatial_aggregation import SpatialAggregation
+from catseg.modeling.aggregation.upsampling_decoder import UpsamplingDecoder
+
+
+class AggregationLayer(nn.Module):
+    """Spatial, then class aggregation."""
+
+    def __init__(self, *, spatial: SpatialAggregation, class_: ClassAggregation) -> None:
+        super().__init__()
+        self.spatial = spatial
+        self.class_ = class_
+
+    def forward(self, x: Tensor, appearance: Tensor, text: Tensor, *, chunk: int) -> Tensor:
+        """Map `(B, T, H, W, D)` to the same shape, with guidance `(B, H, W, G)` and `(T, G')`."""
+        return self.class_(self.spatial(x, appearance, chunk=chunk), text, chunk=chunk)
+
+
+class Aggregator(nn.Module):
+    """Embeds the cost volume, aggregates it layer by layer and decodes it."""
+
+    def __init__(
+        self,
+        *,
+        cost_embedding: CostEmbedding,
+        guidance: Guidance,
+        layers: Sequence[AggregationLayer],
+        decoder: UpsamplingDecoder,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            cost_embedding: gives D channels.
+            guidance: gives the widths that `layers` and `decoder` expect.
+            layers: at least one.
+            decoder: takes D channels.
+            activation_checkpointing: recompute layers and decoder in the backward pass to save memory.
+        """
+        super().__init__()
+        self.cost_embedding = cost_embedding
+        self.guidance = guidance
+        self.layers = nn.ModuleList(layers)
+        self.decoder = decoder
+        self.activation_checkpointing = activation_checkpointing
+
+    def forward(self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int) -> Tensor:
+        """Compute logits.
+
+        Args:
+            image_features: dense CLIP features `(B, H, W, C)`.
+            maps: backbone maps `(B, channels, ...)`, finest first, the coarsest `H x W`.
+            text_features: `(T, P, C)`, L2-normalised.
+            chunk: classes to work on at once where no gradient is recorded; the result does not depend on it.
+
+        Returns:
+            `(B, T, 4 * H, 4 * W)`.
+        """
+        recording = torch.is_grad_enabled()
+        chunk = len(text_features) if recording else chunk
+        appearance, text, decoder_guidance = self.guidance(maps, text_features)
+        x = self.cost_embedding(image_features, text_features, chunk=chunk)
+        for layer in self.layers:
+            if recording and self.activation_checkpointing:
+                x = checkpoint(layer, x, appearance, text, chunk=chunk, use_reentrant=False)
+            else:
+                x = layer(x, appearance, text, chunk=chunk)
+        if recording and self.activation_checkpointing:
+            return checkpoint(self.decoder, x, decoder_guidance, chunk=chunk, use_reentrant=False)
+        return self.decoder(x, decoder_guidance, chunk=chunk)

@@ -1,0 +1,55 @@
+"""The cost volume between image and text, and its embedding (section 3.2 of the paper).
+
+Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution, D hidden width.
+"""
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from catseg.modeling.layers.chunking import map_chunks
+
+
+def cosine_cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
+    """Cosine similarity of every pixel with every class and template.
+
+    Args:
+        image_features: `(B, H, W, C)`, L2-normalised.
+        text_features: `(T, P, C)`, L2-normalised.
+
+    Returns:
+        `(B, T, H, W, P)` with values in -1..1.
+    """
+    cost = image_features.flatten(1, 2) @ text_features.flatten(0, 1).T
+    return rearrange(
+        cost, "b (h w) (t p) -> b t h w p", h=image_features.shape[1], p=text_features.shape[1]
+    ).contiguous()
+
+
+class CostEmbedding(nn.Module):
+    """Embeds each class's cost map: a convolution from P templates to D channels, `conv`, for each class alike."""
+
+    def __init__(self, *, num_templates: int, hidden_dim: int, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(num_templates, hidden_dim, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, image_features: Tensor, text_features: Tensor, *, chunk: int) -> Tensor:
+        """Embed the cost volume.
+
+        Args:
+            image_features: `(B, H, W, C)`, of any norm.
+            text_features: `(T, P, C)`, of any norm.
+            chunk: classes to embed at once.
+
+        Returns:
+            `(B, T, H, W, D)`.
+        """
+        image_features = F.normalize(image_features, dim=-1)
+        text_features = F.normalize(text_features, dim=-1)
+
+        def embed(text: Tensor) -> Tensor:
+            cost = cosine_cost_volume(image_features, text[0])
+            maps = self.conv(cost.flatten(0, 1).permute(0, 3, 1, 2))
+            return maps.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
+
+        return map_chunks(embed, text_features.unsqueeze(0), dim=1, size=chunk)

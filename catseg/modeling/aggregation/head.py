@@ -1,0 +1,166 @@
+"""The CAT-Seg head as Detectron2 knows it."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+
+from catseg.modeling.aggregation.aggregator import AggregationLayer, Aggregator
+from catseg.modeling.aggregation.class_aggregation import ClassAggregation
+from catseg.modeling.aggregation.cost_volume import CostEmbedding
+from catseg.modeling.aggregation.guidance import Guidance
+from catseg.modeling.aggregation.spatial_aggregation import SpatialAggregation
+from catseg.modeling.aggregation.upsampling_decoder import UpsamplingDecoder
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class CATSegHead(nn.Module):
+    """Aggregates the cost between dense CLIP features and text features into one logit per cell and class."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        input_shape: Mapping[str, ShapeSpec],
+        text_dim: int,
+        num_templates: int,
+        in_features: Sequence[str],
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        window_size: int,
+        attention_type: str,
+        pooling: Sequence[int],
+        pooling_test: Sequence[int],
+        text_guidance_dim: int,
+        appearance_guidance_dim: int,
+        decoder_dims: Sequence[int],
+        decoder_guidance_dims: Sequence[int],
+        prior_prob: float = 0.0,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        """Build the head.
+
+        Args:
+            input_shape: the backbone's maps; guidance widths and strides come from here.
+            text_dim: width C of the joint embedding.
+            num_templates: prompt templates P.
+            in_features: maps to use, finest first: one for each entry of `decoder_dims`, reversed, and the coarsest.
+            hidden_dim: width D of the embedded cost.
+            num_layers: rounds of spatial and class aggregation.
+            num_heads: attention heads of both.
+            window_size: side of the spatial aggregation's windows, in cells.
+            attention_type: of the class aggregation, `linear` or `full`.
+            pooling: per layer, pooling before the class aggregation in training, in cells.
+            pooling_test: the same in inference.
+            text_guidance_dim: width of the projected text guidance.
+            appearance_guidance_dim: width of the projected appearance guidance.
+            decoder_dims: widths after each upsampling.
+            decoder_guidance_dims: widths of the projected decoder guidance.
+            prior_prob: share of cells a class is expected to cover at the start; 0 leaves the last bias random.
+            activation_checkpointing: recompute activations in the backward pass.
+
+        Raises:
+            ValueError: if lists do not fit each other or the backbone, naming the config key.
+        """
+        super().__init__()
+        if len(pooling) != num_layers or len(pooling_test) != num_layers:
+            raise ValueError(
+                f"POOLING_SIZES {list(pooling)} and POOLING_SIZES_TEST {list(pooling_test)} need one entry for each of "
+                f"NUM_LAYERS {num_layers}"
+            )
+        missing = [name for name in in_features if name not in input_shape]
+        if missing:
+            raise ValueError(f"IN_FEATURES asks for {missing}; the backbone gives {list(input_shape)}")
+        self.in_features = tuple(in_features)
+        self.upsampling = 2 ** len(decoder_dims)
+        self.aggregator = Aggregator(
+            cost_embedding=CostEmbedding(num_templates=num_templates, hidden_dim=hidden_dim),
+            guidance=Guidance(
+                map_dims=[input_shape[name].channels for name in in_features],
+                text_dim=text_dim,
+                appearance_dim=appearance_guidance_dim,
+                text_guidance_dim=text_guidance_dim,
+                decoder_dims=decoder_guidance_dims,
+            ),
+            layers=[
+                AggregationLayer(
+                    spatial=SpatialAggregation(
+                        dim=hidden_dim, guidance_dim=appearance_guidance_dim, heads=num_heads, window=window_size
+                    ),
+                    class_=ClassAggregation(
+                        dim=hidden_dim,
+                        guidance_dim=text_guidance_dim,
+                        heads=num_heads,
+                        attention_type=attention_type,
+                        pooling=train_size,
+                        pooling_test=test_size,
+                    ),
+                )
+                for train_size, test_size in zip(pooling, pooling_test, strict=True)
+            ],
+            decoder=UpsamplingDecoder(in_dim=hidden_dim, dims=decoder_dims, guidance_dims=decoder_guidance_dims),
+            activation_checkpointing=activation_checkpointing,
+        )
+        bias = self.aggregator.decoder.head.bias
+        if prior_prob and bias is not None:
+            nn.init.constant_(bias, math.log(prior_prob / (1 - prior_prob)))
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec], text_dim: int, num_templates: int
+    ) -> dict[str, object]:
+        """Read `MODEL.SEM_SEG_HEAD` and `MODEL.ACTIVATION_CHECKPOINTING`."""
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "input_shape": input_shape,
+            "text_dim": text_dim,
+            "num_templates": num_templates,
+            "in_features": head.IN_FEATURES,
+            "hidden_dim": head.HIDDEN_DIMS,
+            "num_layers": head.NUM_LAYERS,
+            "num_heads": head.NUM_HEADS,
+            "window_size": head.WINDOW_SIZES,
+            "attention_type": head.ATTENTION_TYPE,
+            "pooling": head.POOLING_SIZES,
+            "pooling_test": head.POOLING_SIZES_TEST,
+            "text_guidance_dim": head.TEXT_GUIDANCE_PROJ_DIM,
+            "appearance_guidance_dim": head.APPEARANCE_GUIDANCE_PROJ_DIM,
+            "decoder_dims": head.DECODER_DIMS,
+            "decoder_guidance_dims": head.DECODER_GUIDANCE_PROJ_DIMS,
+            "prior_prob": head.PRIOR_PROB,
+            "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
+        }
+
+    def forward(
+        self, image_features: Tensor, maps: Mapping[str, Tensor], text_features: Tensor, *, chunk: int
+    ) -> Tensor:
+        """Compute logits.
+
+        Args:
+            image_features: dense CLIP features `(B, H, W, C)`.
+            maps: backbone maps by name, `(B, channels, h, w)`. A map that is not at its place in the pyramid over
+                `H x W` (the coarsest at `H x W`, each finer one at twice the sides of the one before) is resized
+                bilinearly.
+            text_features: `(T, P, C)`, L2-normalised.
+            chunk: classes to work on at once where no gradient is recorded; the result does not depend on it.
+
+        Returns:
+            `(B, T, 4 * H, 4 * W)` for two upsamplings.
+        """
+        height, width = image_features.shape[1:3]
+        pyramid = []
+        for i, name in enumerate(self.in_features):
+            scale = self.upsampling // 2**i
+            pyramid.append(_resize_to(maps[name], (height * scale, width * scale)))
+        return self.aggregator(image_features, pyramid, text_features, chunk=chunk)
+
+
+def _resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if maps.shape[2:] == size:
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

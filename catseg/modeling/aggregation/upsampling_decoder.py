@@ -1,0 +1,110 @@
+"""The decoder: every class's map is upsampled to four times the cost resolution, guided by fine backbone maps.
+
+Shapes: B crops, T classes, h x w cells of the map at hand, G guidance channels (section 3.4 of the paper).
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from catseg.modeling.layers.chunking import map_chunks
+
+CHANNELS_PER_GROUP = 16
+
+
+class GuidedUpsampling(nn.Module):
+    """Doubles a map's sides, appends guidance channels, and mixes them by two normed convolutions.
+
+    The first convolution is linear in map and guidance; the guidance, which all classes have in common, is convolved
+    once per crop and added.
+    """
+
+    def __init__(self, *, in_dim: int, out_dim: int, guidance_dim: int) -> None:
+        """Build the layers.
+
+        Raises:
+            ValueError: if the guidance is as wide as the input, or `out_dim` is not a multiple of 16.
+        """
+        super().__init__()
+        if guidance_dim >= in_dim or out_dim % CHANNELS_PER_GROUP:
+            raise ValueError(
+                f"DECODER_DIMS must be multiples of {CHANNELS_PER_GROUP} and guidance narrower than the map, got "
+                f"{out_dim} from a map of {in_dim} with guidance of {guidance_dim} channels"
+            )
+        self.map_dim = in_dim - guidance_dim
+        groups = out_dim // CHANNELS_PER_GROUP
+        self.up = nn.ConvTranspose2d(in_dim, self.map_dim, 2, stride=2)
+        self.conv1 = nn.Conv2d(in_dim, out_dim, 3, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(groups, out_dim)
+        self.conv2 = nn.Conv2d(out_dim, out_dim, 3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(groups, out_dim)
+
+    def project_guidance(self, guidance: Tensor) -> Tensor:
+        """The guidance's share of the first convolution: `(B, G, 2 * h, 2 * w)` to `(B, 1, out_dim, 2 * h, 2 * w)`."""
+        return F.conv2d(guidance, self.conv1.weight[:, self.map_dim :], padding=1).unsqueeze(1)
+
+    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """Upsample.
+
+        Args:
+            x: `(B * T, in_dim, h, w)`, crop by crop.
+            guidance: what `project_guidance` gave for the B crops.
+
+        Returns:
+            `(B * T, out_dim, 2 * h, 2 * w)`.
+        """
+        x = F.conv2d(self.up(x), self.conv1.weight[:, : self.map_dim], padding=1)
+        x = (x.unflatten(0, (len(guidance), -1)) + guidance).flatten(0, 1)
+        x = F.relu(self.norm1(x))
+        return F.relu(self.norm2(self.conv2(x)))
+
+
+class UpsamplingDecoder(nn.Module):
+    """Guided upsamplings one after the other, then a convolution to one logit per cell and class."""
+
+    def __init__(self, *, in_dim: int, dims: Sequence[int], guidance_dims: Sequence[int]) -> None:
+        """Build the layers.
+
+        Args:
+            in_dim: channels of the aggregated maps.
+            dims: channels after each upsampling.
+            guidance_dims: guidance channels of each upsampling.
+
+        Raises:
+            ValueError: if the two lists differ in length or hold unusable widths.
+        """
+        super().__init__()
+        if len(dims) != len(guidance_dims):
+            raise ValueError(
+                f"DECODER_DIMS {list(dims)} needs as many DECODER_GUIDANCE_PROJ_DIMS, got {list(guidance_dims)}"
+            )
+        in_dims = (in_dim, *dims[:-1])
+        self.stages = nn.ModuleList(
+            GuidedUpsampling(in_dim=i, out_dim=o, guidance_dim=g)
+            for i, o, g in zip(in_dims, dims, guidance_dims, strict=True)
+        )
+        self.head = nn.Conv2d(dims[-1], 1, 3, padding=1)
+
+    def forward(self, x: Tensor, guidance: Sequence[Tensor], *, chunk: int) -> Tensor:
+        """Decode.
+
+        Args:
+            x: aggregated maps `(B, T, H, W, D)`.
+            guidance: per upsampling, maps `(B, G, 2 ** i * H, 2 ** i * W)`, i = 1, 2, ...
+            chunk: classes to decode at once.
+
+        Returns:
+            Logits `(B, T, 4 * H, 4 * W)` for two upsamplings.
+        """
+        stages = cast(Sequence[GuidedUpsampling], self.stages)
+        shares = [stage.project_guidance(maps) for stage, maps in zip(stages, guidance, strict=True)]
+
+        def decode(tokens: Tensor) -> Tensor:
+            maps = tokens.flatten(0, 1).permute(0, 3, 1, 2)
+            for stage, share in zip(stages, shares, strict=True):
+                maps = stage(maps, share)
+            return self.head(maps)[:, 0].unflatten(0, tokens.shape[:2])
+
+        return map_chunks(decode, x, dim=1, size=chunk)

@@ -1,0 +1,157 @@
+"""Swin Transformer (arXiv 2103.14030) with the padding rules of its dense-prediction release, made of timm's parts.
+
+Each block pads the normed map to whole windows first and rolls it then, at any size; timm's own model rolls first.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from timm.layers import PatchEmbed, calculate_drop_path_rates
+from timm.models import checkpoint_seq
+from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
+from torch import Tensor, nn
+
+from catseg.modeling.backbones.pyramid import PyramidBackbone
+
+PATCH_SIZE = 4
+
+
+class PaddedSwinBlock(SwinTransformerBlock):
+    """timm's block, but windows keep their size on every map and padding comes before the shift."""
+
+    def __init__(self, *, dim: int, heads: int, window: int, shift: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__(
+            dim,
+            input_resolution=window,
+            num_heads=heads,
+            window_size=window,
+            shift_size=shift,
+            always_partition=True,
+            dynamic_mask=True,
+            mlp_ratio=mlp_ratio,
+            drop_path=drop_path,
+        )
+
+    def _attn(self, x: Tensor) -> Tensor:
+        _, height, width, _ = x.shape
+        padded = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
+        return super()._attn(padded)[:, :height, :width]
+
+
+class SwinStage(nn.Module):
+    """Blocks at one resolution, with the patch merging that leads to the next stage (absent in the last one)."""
+
+    def __init__(self, *, blocks: nn.Sequential, downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.downsample = downsample
+
+
+@BACKBONE_REGISTRY.register()
+class D2SwinTransformer(PyramidBackbone):
+    """Swin as a Detectron2 backbone: maps `res2`, `res3`, ... at strides 4, 8, ..., each with its own LayerNorm."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        window_size: int,
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.0,
+        out_features: Sequence[str] = ("res2", "res3", "res4"),
+        freeze_at: int = 0,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        """Build the network with random weights.
+
+        Args:
+            embed_dim: width of the first stage; each further stage doubles it.
+            depths: blocks per stage.
+            num_heads: attention heads per stage.
+            window_size: side of an attention window, in tokens.
+            mlp_ratio: hidden width of the MLPs over their input width.
+            drop_path_rate: stochastic depth of the last block; it rises linearly from 0.
+            out_features: which of `res2`, `res3`, ... to return; each stage has an output norm all the same.
+            freeze_at: how many parts not to train, counting the patch embedding as the first.
+            activation_checkpointing: recompute blocks in the backward pass to save memory.
+
+        Raises:
+            ValueError: if `depths` and `num_heads` differ in length or `out_features` names no stage.
+        """
+        if len(depths) != len(num_heads):
+            raise ValueError(f"SWIN.DEPTHS {list(depths)} and SWIN.NUM_HEADS {list(num_heads)} must have equal lengths")
+        channels = [embed_dim * 2**i for i in range(len(depths))]
+        strides = [PATCH_SIZE * 2**i for i in range(len(depths))]
+        super().__init__(channels=channels, strides=strides, out_features=out_features)
+        self.activation_checkpointing = activation_checkpointing
+        self.patch_embed = PatchEmbed(
+            img_size=None, patch_size=PATCH_SIZE, embed_dim=embed_dim, norm_layer=nn.LayerNorm, output_fmt="NHWC",
+            dynamic_img_pad=True,
+        )  # fmt: skip
+        drop_path = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
+        self.layers = nn.ModuleList()
+        for i, dim in enumerate(channels):
+            blocks = [
+                PaddedSwinBlock(
+                    dim=dim,
+                    heads=num_heads[i],
+                    window=window_size,
+                    shift=window_size // 2 if j % 2 else 0,
+                    mlp_ratio=mlp_ratio,
+                    drop_path=next(drop_path),
+                )
+                for j in range(depths[i])
+            ]
+            last = i == len(depths) - 1
+            self.layers.append(SwinStage(blocks=nn.Sequential(*blocks), downsample=None if last else PatchMerging(dim)))
+            self.add_module(f"norm{i}", nn.LayerNorm(dim))
+        self.freeze(freeze_at)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
+        """Read `MODEL.SWIN`, `MODEL.BACKBONE.FREEZE_AT` and `MODEL.ACTIVATION_CHECKPOINTING`."""
+        swin = cfg.MODEL.SWIN
+        return {
+            "embed_dim": swin.EMBED_DIM,
+            "depths": swin.DEPTHS,
+            "num_heads": swin.NUM_HEADS,
+            "window_size": swin.WINDOW_SIZE,
+            "mlp_ratio": swin.MLP_RATIO,
+            "drop_path_rate": swin.DROP_PATH_RATE,
+            "out_features": swin.OUT_FEATURES,
+            "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+            "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
+        }
+
+    def stage_modules(self) -> list[list[nn.Module]]:
+        """The patch embedding, then each stage with its output norm."""
+        stages = [[layer, self.get_submodule(f"norm{i}")] for i, layer in enumerate(self.layers)]
+        return [[self.patch_embed], *stages]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the maps.
+
+        Args:
+            images: `(B, 3, H, W)`, normalised, of any size; padded at the right and bottom to a multiple of 4.
+
+        Returns:
+            `{"res2": (B, C, ceil(H / 4), ceil(W / 4)), ...}` for `out_features`.
+        """
+        x = self.patch_embed(images)
+        maps: dict[str, Tensor] = {}
+        for i, layer in enumerate(cast(Iterable[SwinStage], self.layers)):
+            checkpointed = self.activation_checkpointing and torch.is_grad_enabled()
+            x = checkpoint_seq(layer.blocks, x, use_reentrant=False) if checkpointed else layer.blocks(x)
+            if f"res{i + 2}" in self._out_features:
+                maps[f"res{i + 2}"] = self.get_submodule(f"norm{i}")(x).permute(0, 3, 1, 2)
+            if layer.downsample is not None:
+                x = layer.downsample(x)
+        return maps

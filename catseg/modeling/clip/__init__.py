@@ -1,0 +1,1 @@
+"""CLIP through open_clip: loading, dense image features, text features."""

@@ -1,0 +1,114 @@
+"""Dense CLIP features: the image encoder read at every patch instead of at its class token.
+
+Shapes: B images, H x W patches, D the encoder's width, C the joint embedding's width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from catseg.modeling.layers.pos_embed import resize_position_embedding
+
+
+def add_prompt_tokens(visual: VisionTransformer, *, depth: int, length: int) -> None:
+    """Give the first `depth` blocks of an image encoder `length` learned tokens each (deep prompts, arXiv 2203.12119).
+
+    They become the parameter `transformer.prompt_tokens` of shape `(depth, length, D)`.
+
+    Raises:
+        ValueError: if `depth` exceeds the number of blocks, or only one of `depth` and `length` is 0.
+    """
+    blocks = len(visual.transformer.resblocks)
+    if depth > blocks or (depth == 0) != (length == 0):
+        raise ValueError(
+            f"CLIP.PROMPT_DEPTH {depth} and CLIP.PROMPT_LENGTH {length} must both be 0 or both positive, "
+            f"with at most {blocks} blocks"
+        )
+    if length:
+        tokens = torch.empty(depth, length, visual.transformer.width)
+        visual.transformer.prompt_tokens = nn.Parameter(nn.init.xavier_uniform_(tokens))
+
+
+@dataclass(frozen=True)
+class DenseImageEncoder:
+    """Reads dense features off an open_clip ViT, which keeps its own parameters.
+
+    All blocks but the last are the ordinary ViT's. The last block's attention is replaced by its value path,
+    `out_proj(value_proj(LN(x)))`, so that every feature stays at its place (MaskCLIP, arXiv 2112.01071).
+
+    Attributes:
+        visual: the ViT, with `nn.MultiheadAttention` blocks.
+        grid: rows and columns of patches `(H, W)`; the position embedding is resized to them.
+        activation_checkpointing: recompute blocks in the backward pass to save memory.
+    """
+
+    visual: VisionTransformer
+    grid: tuple[int, int]
+    activation_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        blocks = self.visual.transformer.resblocks
+        if not all(isinstance(block, ResidualAttentionBlock) for block in blocks) or self.visual.attn_pool is not None:
+            raise ValueError("CLIP.NAME must be a plain ViT: attention pooling and custom blocks have no value path")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images to encode, in pixels: the grid times the patch size."""
+        (rows, columns), (patch_rows, patch_columns) = self.grid, self.visual.patch_size
+        return rows * patch_rows, columns * patch_columns
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            images: `(B, 3, *input_size)`, normalised with CLIP's mean and standard deviation.
+
+        Returns:
+            `(B, 1 + H * W, C)` in the joint embedding, not L2-normalised: the class token, then the patches by row.
+        """
+        visual = self.visual
+        x = self._embed(images)
+        prompts: Tensor | tuple[Tensor, ...] = getattr(visual.transformer, "prompt_tokens", ())
+        prompt_length = 0
+        *blocks, last = visual.transformer.resblocks
+        for i, block in enumerate([*blocks, partial(_value_path, last)]):
+            if i < len(prompts):
+                x = _with_prompts(x, prompts[i], replaced=prompt_length)
+                prompt_length = len(prompts[i])
+            x = self._run(block, x)
+        x = torch.cat((x[:, :1], x[:, 1 + prompt_length :]), dim=1)
+        x = visual.ln_post(x)
+        return x if visual.proj is None else x @ visual.proj
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """Patches with class token and positions, normalised: `(B, 1 + H * W, D)`."""
+        visual = self.visual
+        patches = visual.conv1(images).flatten(2).transpose(1, 2)
+        class_token = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        positions = resize_position_embedding(visual.positional_embedding, visual.grid_size, self.grid)
+        return visual.ln_pre(torch.cat((class_token, patches), dim=1) + positions.to(patches.dtype))
+
+    def _run(self, block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+
+def _with_prompts(x: Tensor, prompts: Tensor, *, replaced: int) -> Tensor:
+    """Put prompts `(P, D)` behind the class token of `(B, N, D)`, in place of the `replaced` tokens there."""
+    return torch.cat((x[:, :1], prompts.to(x.dtype).expand(len(x), -1, -1), x[:, 1 + replaced :]), dim=1)
+
+
+def _value_path(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    """A block whose attention looks at nothing but the token itself."""
+    width = x.shape[-1]
+    attention = block.attn
+    value = F.linear(block.ln_1(x), attention.in_proj_weight[-width:], attention.in_proj_bias[-width:])
+    x = x + block.ls_1(attention.out_proj(value))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))

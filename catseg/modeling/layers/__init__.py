@@ -1,0 +1,1 @@
+"""Building blocks that depend on torch and timm alone."""

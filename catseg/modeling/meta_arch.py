@@ -1,0 +1,305 @@
+"""CAT-Seg as a Detectron2 meta-architecture: backbone, CLIP and aggregation head joined (arXiv 2303.11797).
+
+Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone, build_backbone
+from open_clip.model import CLIP
+from torch import Tensor, nn
+
+from catseg.modeling.clip.finetuning import set_trainable
+from catseg.modeling.clip.image_encoder import DenseImageEncoder, add_prompt_tokens
+from catseg.modeling.clip.loading import build_clip, build_tokenizer
+from catseg.modeling.clip.prompt_templates import prompt_templates
+from catseg.modeling.clip.text_cache import TextCache
+from catseg.modeling.clip.text_encoder import TextEncoder
+from catseg.modeling.losses import class_wise_bce
+from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage, resize
+
+COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
+
+
+@META_ARCH_REGISTRY.register()
+class CATSeg(nn.Module):
+    """Open-vocabulary semantic segmentation by aggregating the cost between dense CLIP features and text.
+
+    The classes are set at run time: `set_vocabulary` for inference, `set_train_vocabulary` for the labels of training.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    clip_pixel_mean: Tensor
+    clip_pixel_std: Tensor
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        clip: CLIP,
+        image_encoder: DenseImageEncoder,
+        text_encoder: TextEncoder,
+        sem_seg_head: nn.Module,
+        view: View,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        clip_pixel_mean: Sequence[float],
+        clip_pixel_std: Sequence[float],
+        ignore_label: int = 255,
+        loss_weight: float = 1.0,
+        crops_per_chunk: int = 4,
+        classes_per_chunk: int = 32,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            backbone: gives the guidance maps.
+            clip: owns the parameters that `image_encoder` and `text_encoder` read.
+            image_encoder: gives dense features on the grid of the cost volume.
+            text_encoder: gives text features for class names.
+            sem_seg_head: turns features and maps into logits.
+            view: how pictures are cut into crops in inference, and merged.
+            pixel_mean: of the backbone's input, RGB, 0..255.
+            pixel_std: likewise.
+            clip_pixel_mean: of CLIP's input, RGB, 0..255.
+            clip_pixel_std: likewise.
+            ignore_label: label of pixels without a class in training.
+            loss_weight: factor on the loss.
+            crops_per_chunk: crops that go through the network at once in inference.
+            classes_per_chunk: classes that are aggregated, decoded and merged at once in inference.
+
+        Raises:
+            ValueError: if a chunk is smaller than 1.
+        """
+        super().__init__()
+        if min(crops_per_chunk, classes_per_chunk) < 1:
+            raise ValueError(
+                f"CROPS_PER_CHUNK and CLASSES_PER_CHUNK must be positive, got {crops_per_chunk}, {classes_per_chunk}"
+            )
+        self.backbone = backbone
+        self.clip = clip
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.sem_seg_head = sem_seg_head
+        self.view = view
+        self.ignore_label = ignore_label
+        self.loss_weight = loss_weight
+        self.crops_per_chunk = crops_per_chunk
+        self.classes_per_chunk = classes_per_chunk
+        for name, values in (
+            ("pixel_mean", pixel_mean),
+            ("pixel_std", pixel_std),
+            ("clip_pixel_mean", clip_pixel_mean),
+            ("clip_pixel_std", clip_pixel_std),
+        ):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+        self._train_classes: tuple[str, ...] = ()
+        self._classes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Build every part from a config that went through `add_catseg_config`."""
+        head, options = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.CLIP
+        clip = build_clip(options.NAME, options.WEIGHTS, image_size=options.IMAGE_SIZE or None)
+        add_prompt_tokens(clip.visual, depth=options.PROMPT_DEPTH, length=options.PROMPT_LENGTH)
+        set_trainable(clip, options.FINETUNE)
+        backbone = build_backbone(cfg)
+        _set_backbone_trainable(backbone, trained=cfg.SOLVER.BACKBONE_MULTIPLIER > 0)
+        templates = prompt_templates(options.TEMPLATES)
+        sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(head.NAME)(
+            cfg, backbone.output_shape(), text_dim=clip.visual.output_dim, num_templates=len(templates)
+        )
+        return {
+            "backbone": backbone,
+            "clip": clip,
+            "image_encoder": DenseImageEncoder(
+                visual=clip.visual,
+                grid=tuple(head.FEATURE_RESOLUTION),
+                activation_checkpointing=cfg.MODEL.ACTIVATION_CHECKPOINTING,
+            ),
+            "text_encoder": TextEncoder(
+                clip=clip,
+                tokenizer=build_tokenizer(options.NAME),
+                templates=templates,
+                cache=TextCache.default() if options.TEXT_CACHE else None,
+            ),
+            "sem_seg_head": sem_seg_head,
+            "view": _view_from_config(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "clip_pixel_mean": options.PIXEL_MEAN,
+            "clip_pixel_std": options.PIXEL_STD,
+            "ignore_label": head.IGNORE_VALUE,
+            "loss_weight": head.LOSS_WEIGHT,
+            "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK,
+            "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.pixel_mean.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names of inference, in the order of the output's channels."""
+        return self._classes
+
+    def set_vocabulary(self, names: Sequence[str]) -> None:
+        """Choose the classes of inference. Only names that were not encoded before are encoded, at the next use.
+
+        Args:
+            names: class names; ", " separates synonyms of one class.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        self._classes = _checked(names)
+
+    def set_train_vocabulary(self, names: Sequence[str]) -> None:
+        """Choose the classes that labels 0, 1, ... stand for in training. Arguments and errors as `set_vocabulary`."""
+        self._train_classes = _checked(names)
+
+    def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Compute the loss in training, and class probabilities in inference.
+
+        Args:
+            batched_inputs: per picture, `image`: RGB, `(3, h, w)`, 0..255, uint8 or float. In training also `sem_seg`:
+                int64 `(h, w)` class numbers, all pictures of one size. In inference optionally `height` and `width`
+                of the output, by default the picture's own.
+
+        Returns:
+            In training `{"loss_sem_seg": scalar}`; else per picture `{"sem_seg": (T, height, width)}`, probabilities of
+            each class by itself, 0..1.
+
+        Raises:
+            RuntimeError: if no vocabulary was set.
+            ValueError: if labels and training vocabulary do not fit.
+        """
+        if self.training:
+            return self._losses(batched_inputs)
+        results = []
+        for item in batched_inputs:
+            height, width = _output_size(item)
+            sem_seg = torch.empty(len(self._classes), height, width, device=self.device)
+            for start, chunk in self._probabilities(item):
+                sem_seg[start : start + len(chunk)] = chunk
+            results.append({"sem_seg": sem_seg})
+        return results
+
+    @torch.no_grad()
+    def predict_labels(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
+        """Find the most probable class of each pixel, without a full-size map per class.
+
+        Args:
+            batched_inputs: as in `forward`.
+
+        Returns:
+            Per picture `labels`: int64 `(height, width)`, places in `classes`, and `scores`: `(height, width)`, the
+            probability of that class, 0..1.
+
+        Raises:
+            RuntimeError: if no vocabulary was set.
+        """
+        results = []
+        for item in batched_inputs:
+            scores = torch.full(_output_size(item), -1.0, device=self.device)
+            labels = torch.zeros(_output_size(item), dtype=torch.int64, device=self.device)
+            for start, chunk in self._probabilities(item):
+                best, index = chunk.max(dim=0)
+                better = best > scores
+                scores = torch.where(better, best, scores)
+                labels = torch.where(better, index + start, labels)
+            results.append({"labels": labels, "scores": scores})
+        return results
+
+    def logits(self, crops: Tensor, text_features: Tensor) -> Tensor:
+        """Run the network on crops.
+
+        Args:
+            crops: RGB, `(B, 3, h, w)`, 0..255; resized to what backbone and CLIP expect.
+            text_features: `(T, P, C)`, L2-normalised.
+
+        Returns:
+            `(B, T, 4 * H, 4 * W)` for a decoder with two upsamplings.
+        """
+        grid = self.image_encoder.grid
+        dense = self.dense_features(crops)[:, 1:].unflatten(1, grid)
+        maps = self.backbone_maps(crops)
+        return self.sem_seg_head(dense, maps, text_features, chunk=max(1, self.classes_per_chunk // len(crops)))
+
+    def dense_features(self, crops: Tensor) -> Tensor:
+        """CLIP's features of crops `(B, 3, h, w)`: class token and patches, `(B, 1 + H * W, C)`."""
+        normalised = (crops - self.clip_pixel_mean) / self.clip_pixel_std
+        return self.image_encoder(resize(normalised, self.image_encoder.input_size))
+
+    def backbone_maps(self, crops: Tensor) -> dict[str, Tensor]:
+        """The backbone's maps of crops `(B, 3, h, w)`, by name; the backbone sees 16 pixels per cell of the cost."""
+        rows, columns = self.image_encoder.grid
+        normalised = (crops - self.pixel_mean) / self.pixel_std
+        return self.backbone(resize(normalised, (rows * COARSEST_STRIDE, columns * COARSEST_STRIDE)))
+
+    def text_features(self, names: Sequence[str]) -> Tensor:
+        """Text features `(T, P, C)` of class names, L2-normalised, on the model's device.
+
+        Raises:
+            RuntimeError: if there are no names.
+        """
+        if not names:
+            setter = "set_train_vocabulary" if self.training else "set_vocabulary"
+            raise RuntimeError(f"the model has no class names yet: call {setter}(names) first")
+        return self.text_encoder.encode(names).to(self.device)
+
+    def _losses(self, batched_inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        crops = torch.stack([item["image"].to(self.device) for item in batched_inputs]).float()
+        target = torch.stack([item["sem_seg"].to(self.device) for item in batched_inputs])
+        logits = self.logits(crops, self.text_features(self._train_classes))
+        loss = class_wise_bce(logits, target, ignore_label=self.ignore_label)
+        return {"loss_sem_seg": loss * self.loss_weight}
+
+    @torch.no_grad()
+    def _probabilities(self, item: Mapping[str, Any]) -> Iterator[tuple[int, Tensor]]:
+        """Full-size probabilities of one picture, some classes at a time: first class, `(classes, height, width)`."""
+        image = item["image"].to(self.device)
+        image_size = (image.shape[-2], image.shape[-1])
+        text = self.text_features(self._classes)
+        crops = self.view.split(image)
+        logits = torch.cat(
+            [
+                self.logits(torch.stack(crops[i : i + self.crops_per_chunk]).float(), text).float()
+                for i in range(0, len(crops), self.crops_per_chunk)
+            ]
+        )
+        for start in range(0, len(text), self.classes_per_chunk):
+            part = logits[:, start : start + self.classes_per_chunk]
+            yield start, self.view.merge(part, image_size, _output_size(item))
+
+
+def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:
+    height, width = item["image"].shape[-2:]
+    return int(item.get("height", height)), int(item.get("width", width))
+
+
+def _checked(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not names:
+        raise ValueError(f"a vocabulary is a list of at least one class name, got {names!r}")
+    return tuple(names)
+
+
+def _set_backbone_trainable(backbone: nn.Module, *, trained: bool) -> None:
+    """Freeze the backbone, or leave what it trains but for `norm0`, which the published training never trains."""
+    for name, parameter in backbone.named_parameters():
+        if not trained or "norm0" in name:
+            parameter.requires_grad_(False)
+
+
+def _view_from_config(cfg: CfgNode) -> View:
+    if not cfg.TEST.SLIDING_WINDOW:
+        return WholeImage()
+    rows, columns = cfg.TEST.SLIDING_SIZE
+    return SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=(rows, columns))

@@ -1,0 +1,135 @@
+"""How a picture is cut into the network's square crops and how their results become one map again.
+
+Pure tensors, no network. A view of the picture is anything with `split` and `merge`.
+Shapes: N windows, T classes, h x w logits of a crop, k the side of a window in pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class View(Protocol):
+    """Cuts pictures and merges the logits of the cuts."""
+
+    def split(self, image: Tensor) -> list[Tensor]:
+        """Cut a picture `(3, H, W)` into crops `(3, k, k)`."""
+        ...
+
+    def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
+        """Turn the crops' logits `(N, T, h, w)` into probabilities `(T, *output_size)`."""
+        ...
+
+
+class WholeImage:
+    """The picture squeezed into one crop."""
+
+    def split(self, image: Tensor) -> list[Tensor]:
+        """The picture itself, `(3, H, W)`."""
+        return [image]
+
+    def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
+        """Probabilities `(T, *output_size)` from logits `(1, T, h, w)`: sigmoid, then bilinear resizing."""
+        return resize(logits.sigmoid(), output_size)[0]
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """Overlapping square windows over the resized picture, averaged, and averaged again with the whole picture.
+
+    The published setting is a working size of 640 x 640, windows of 384 and an overlap of 0.333, which gives 2 x 2
+    windows at a stride of 256.
+
+    Attributes:
+        kernel: side k of a window, in pixels.
+        overlap: share of a window that it has in common with the next one, 0 <= overlap < 1.
+        size: rows and columns the picture is resized to first; `(0, 0)` keeps the picture's own, enlarged with its
+            aspect kept where a side is shorter than a window.
+    """
+
+    kernel: int = 384
+    overlap: float = 0.333
+    size: tuple[int, int] = (640, 640)
+
+    def __post_init__(self) -> None:
+        if self.kernel < 1 or not 0 <= self.overlap < 1:
+            raise ValueError(
+                f"SLIDING_KERNEL must be positive and SLIDING_OVERLAP within [0, 1), got {self.kernel}, {self.overlap}"
+            )
+        if self.size != (0, 0) and min(self.size) < self.kernel:
+            raise ValueError(f"SLIDING_SIZE {self.size} must be at least SLIDING_KERNEL {self.kernel}, or 0 0")
+
+    def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns at which windows are cut from a picture of `image_size`."""
+        if self.size != (0, 0):
+            return self.size
+        scale = max(1.0, self.kernel / min(image_size))
+        height, width = (max(self.kernel, round(side * scale)) for side in image_size)
+        return height, width
+
+    def starts(self, length: int) -> list[int]:
+        """First pixels of the windows along an axis; the last window is snapped to the border."""
+        stride = max(1, int(self.kernel * (1 - self.overlap)))
+        return [*range(0, length - self.kernel, stride), length - self.kernel]
+
+    def windows(self, image_size: tuple[int, int]) -> list[tuple[slice, slice]]:
+        """The windows, row by row, in pixels of the working size."""
+        height, width = self.working_size(image_size)
+        return [
+            (slice(top, top + self.kernel), slice(left, left + self.kernel))
+            for top in self.starts(height)
+            for left in self.starts(width)
+        ]
+
+    def coverage(self, image_size: tuple[int, int]) -> Tensor:
+        """How many windows cover each pixel of the working size: `(H, W)`, at least 1 everywhere."""
+        count = torch.zeros(self.working_size(image_size))
+        for rows, columns in self.windows(image_size):
+            count[rows, columns] += 1
+        return count
+
+    def split(self, image: Tensor) -> list[Tensor]:
+        """Cut a picture `(3, H, W)` into windows `(3, k, k)`, row by row; the whole picture, resized, comes last."""
+        image_size = (image.shape[-2], image.shape[-1])
+        resized = resize(image[None], self.working_size(image_size))[0]
+        crops = [resized[:, rows, columns] for rows, columns in self.windows(image_size)]
+        return [*crops, resize(image[None], (self.kernel, self.kernel))[0]]
+
+    def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
+        """Merge the crops of one picture.
+
+        Args:
+            logits: `(N + 1, T, h, w)`, in the order of `split`.
+            image_size: rows and columns of the picture that was split.
+            output_size: rows and columns wanted.
+
+        Returns:
+            Probabilities `(T, *output_size)`, 0..1.
+
+        Raises:
+            ValueError: if the number of crops is not that of `split`.
+        """
+        windows = self.windows(image_size)
+        if len(logits) != len(windows) + 1:
+            raise ValueError(f"expected logits of {len(windows)} windows and the whole image, got {len(logits)}")
+        size = self.working_size(image_size)
+        total = logits.new_zeros(logits.shape[1], *size)
+        for crop, (rows, columns) in zip(logits[:-1], windows, strict=True):
+            total[:, rows, columns] += self._probabilities(crop)
+        total /= self.coverage(image_size).to(total)
+        total += resize(self._probabilities(logits[-1])[None], size)[0]
+        return resize(total[None].mul_(0.5), output_size)[0]
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return resize(logits[None], (self.kernel, self.kernel))[0].sigmoid_()
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize `(B, C, H, W)` bilinearly (pixel centres aligned, no antialiasing) to `(B, C, *size)`, in float."""
+    x = x if x.is_floating_point() else x.float()
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x.clone()
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

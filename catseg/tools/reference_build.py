@@ -1,0 +1,172 @@
+"""Rebuild the network of a reference case with this project's own configuration, building and weight import."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from torch import nn
+
+from catseg.checkpoint.official import CAT_SEG, convert_swin
+from catseg.config import add_catseg_config
+from catseg.modeling.backbones import D2SwinTransformer
+from catseg.modeling.meta_arch import CATSeg
+from catseg.tools.reference_case import ReferenceCase
+
+# The authors' config files, as differences to our defaults.
+CONFIG_FILES: dict[str, dict[str, Any]] = {
+    "vitl_swinb_384.yaml": {"MODEL.BACKBONE.NAME": "D2SwinTransformer", "MODEL.BACKBONE.FREEZE_AT": 0},
+    "vitb_r101_384.yaml": {
+        "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+        "MODEL.BACKBONE.FREEZE_AT": 0,
+        "MODEL.RESNETS.DEPTH": 101,
+        "MODEL.RESNETS.STRIDE_IN_1X1": False,
+        "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4"],
+        "SOLVER.BACKBONE_MULTIPLIER": 0.01,
+    },
+}
+# The authors' option names -> ours, where they differ.
+RENAMED_OPTIONS: dict[str, tuple[str, ...]] = {
+    "MODEL.SEM_SEG_HEAD.POOLING_SIZES": (
+        "MODEL.SEM_SEG_HEAD.POOLING_SIZES",
+        "MODEL.SEM_SEG_HEAD.POOLING_SIZES_TEST",
+    ),
+    "MODEL.SEM_SEG_HEAD.CLIP_FINETUNE": ("MODEL.CLIP.FINETUNE",),
+    "MODEL.SEM_SEG_HEAD.PROMPT_DEPTH": ("MODEL.CLIP.PROMPT_DEPTH",),
+    "MODEL.SEM_SEG_HEAD.PROMPT_LENGTH": ("MODEL.CLIP.PROMPT_LENGTH",),
+    "MODEL.PROMPT_ENSEMBLE_TYPE": ("MODEL.CLIP.TEMPLATES",),
+    # Given by the case in other places, or derived from the backbone and CLIP.
+    "MODEL.SEM_SEG_HEAD.CLIP_PRETRAINED": (),
+    "MODEL.SEM_SEG_HEAD.TEXT_GUIDANCE_DIM": (),
+    "MODEL.SEM_SEG_HEAD.APPEARANCE_GUIDANCE_DIM": (),
+    "MODEL.SEM_SEG_HEAD.DECODER_GUIDANCE_DIMS": (),
+    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": (),
+    "MODEL.SEM_SEG_HEAD.TRAIN_CLASS_JSON": (),
+    "MODEL.SEM_SEG_HEAD.TEST_CLASS_JSON": (),
+    "MODEL.SWIN.PRETRAIN_IMG_SIZE": (),
+    "MODEL.WEIGHTS": (),
+}
+
+
+class UnsupportedCaseError(Exception):
+    """The case asks for a network that this project does not have."""
+
+
+def build_catseg(case: ReferenceCase, folder: Path) -> CATSeg:
+    """Build the network of a CAT-Seg case and load its weights.
+
+    Args:
+        case: the case.
+        folder: where the CLIP model's config file is written.
+
+    Returns:
+        The network on the CPU, in training mode, without drop-path.
+
+    Raises:
+        UnsupportedCaseError: if the case asks for something unknown.
+        ValueError: if its weights do not fit.
+    """
+    if case.config["version"] != "v1":
+        raise UnsupportedCaseError(f"version {case.config['version']!r} of CAT-Seg")
+    clip_file = folder / "clip.json"
+    clip_file.write_text(json.dumps(clip_model_config(case.config["clip"])))
+    model = build_model(_catseg_config(case.config, clip_file))
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    model.load_state_dict(CAT_SEG.convert(case.state_dict(), expected))
+    return model
+
+
+def clip_model_config(clip: Mapping[str, Any]) -> dict[str, Any]:
+    """The open_clip model config of a case's `clip` entry."""
+    return {
+        "embed_dim": clip["e"],
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": clip["res"],
+            "layers": clip["vl"],
+            "width": clip["vw"],
+            "head_width": 64,
+            "patch_size": clip["p"],
+        },
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": clip["tw"],
+            "heads": clip["tw"] // 64,
+            "layers": clip["tl"],
+        },
+    }
+
+
+def build_backbone(case: ReferenceCase) -> nn.Module:
+    """Build the network of a backbone case and load its weights.
+
+    Returns:
+        The backbone on the CPU, in evaluation mode.
+
+    Raises:
+        UnsupportedCaseError: if its family is unknown.
+        ValueError: if its weights do not fit.
+    """
+    family = case.config["family"]
+    if family not in BACKBONE_FAMILIES:
+        raise UnsupportedCaseError(f"backbone family {family!r}; known are {', '.join(BACKBONE_FAMILIES)}")
+    build, convert = BACKBONE_FAMILIES[family]
+    backbone = build(case.config["args"], tuple(case.config["output_shapes"]))
+    expected = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
+    backbone.load_state_dict(convert(case.state_dict(), expected))
+    return backbone.eval()
+
+
+def _build_swin(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
+    for name, only in (("patch_size", 4), ("in_chans", 3), ("qkv_bias", True), ("qk_scale", None), ("ape", False)):
+        if args.get(name, only) != only:
+            raise UnsupportedCaseError(f"Swin with {name} {args[name]!r}")
+    return D2SwinTransformer(
+        embed_dim=args["embed_dim"],
+        depths=args["depths"],
+        num_heads=args["num_heads"],
+        window_size=args["window_size"],
+        mlp_ratio=args["mlp_ratio"],
+        out_features=out_features,
+    )
+
+
+# Family -> how to build it from the official constructor's arguments and the wanted maps, and how to import weights.
+BACKBONE_FAMILIES: dict[str, tuple[Callable[..., nn.Module], Callable[..., dict[str, torch.Tensor]]]] = {
+    "swin": (_build_swin, convert_swin),
+}
+
+
+def _catseg_config(config: Mapping[str, Any], clip_file: Path) -> CfgNode:
+    """Translate a case's config, which has the authors' names, to ours."""
+    if config["config_file"] not in CONFIG_FILES:
+        raise UnsupportedCaseError(f"config file {config['config_file']!r}; known are {', '.join(CONFIG_FILES)}")
+    rows, columns = config["out_res"]
+    options = CONFIG_FILES[config["config_file"]] | {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.WEIGHTS": "",
+        "MODEL.CLIP.NAME": str(clip_file),
+        "MODEL.CLIP.WEIGHTS": "",
+        "MODEL.CLIP.TEXT_CACHE": False,
+        "MODEL.PIXEL_MEAN": config["pixel_mean"],
+        "MODEL.PIXEL_STD": config["pixel_std"],
+        "MODEL.CLIP.PIXEL_MEAN": config["clip_pixel_mean"],
+        "MODEL.CLIP.PIXEL_STD": config["clip_pixel_std"],
+        "TEST.SLIDING_KERNEL": config["kernel"],
+        "TEST.SLIDING_OVERLAP": config["overlap"],
+        "TEST.SLIDING_SIZE": [rows, columns],
+    }
+    for name, value in config["options"].items():
+        options |= dict.fromkeys(RENAMED_OPTIONS.get(name, (name,)), value)
+    options["MODEL.SWIN.DROP_PATH_RATE"] = 0.0
+    cfg = get_cfg()
+    add_catseg_config(cfg)
+    try:
+        cfg.merge_from_list([word for pair in options.items() for word in pair])
+    except (KeyError, AssertionError, ValueError) as error:
+        raise UnsupportedCaseError(f"an option of the authors' config is unknown here: {error}") from error
+    return cfg
