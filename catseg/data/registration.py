@@ -1,0 +1,94 @@
+"""Tells Detectron2's catalogues about the data sets of the table."""
+
+import logging
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_sem_seg
+
+from catseg.data.dataset_specs import DATASETS, DatasetSpec, datasets_root
+
+logger = logging.getLogger(__name__)
+
+_MAX_LISTED = 5  # file names that an error message lists
+
+
+def register_datasets(root: str | Path | None = None) -> None:
+    """Register every data set of the table with Detectron2. No file is touched until one is loaded.
+
+    A data set's metadata are `stuff_classes` (names, synonyms after ", "), `ignore_label`, `evaluator_type`
+    ("sem_seg"), `image_root`, `sem_seg_root`, and `score_groups` (group name to class indices). Loading one whose files
+    are missing or do not pair up raises FileNotFoundError with the folder and the commands that make it.
+
+    Calling this again changes nothing, unless with another root: the data sets are then looked for there.
+
+    Args:
+        root: folder of all data sets; $DETECTRON2_DATASETS, or else `datasets`, when omitted.
+    """
+    folder = datasets_root(root)
+    for spec in DATASETS:
+        if spec.name in DatasetCatalog:
+            if MetadataCatalog.get(spec.name).get("image_root") == str(folder / spec.image_dir):
+                continue
+            DatasetCatalog.remove(spec.name)
+            MetadataCatalog.remove(spec.name)
+        _register(spec, folder)
+
+
+def _register(spec: DatasetSpec, root: Path) -> None:
+    classes = spec.classes
+    DatasetCatalog.register(spec.name, lambda: load_records(spec, root))
+    MetadataCatalog.get(spec.name).set(
+        stuff_classes=classes,
+        ignore_label=spec.ignore_label,
+        evaluator_type="sem_seg",
+        image_root=str(root / spec.image_dir),
+        sem_seg_root=str(root / spec.label_dir),
+        score_groups={group: [classes.index(name) for name in names] for group, names in spec.score_groups.items()},
+    )
+
+
+def load_records(spec: DatasetSpec, root: Path) -> list[dict[str, str]]:
+    """List the images of a data set with their label maps.
+
+    Args:
+        spec: the data set.
+        root: folder of all data sets.
+
+    Returns:
+        Records with "file_name" and "sem_seg_file_name", sorted by name.
+
+    Raises:
+        FileNotFoundError: if a folder is missing or empty, or an image has no label map or a label map no image.
+    """
+    images = _stems(spec, root, spec.image_dir, spec.image_extension)
+    labels = _stems(spec, root, spec.label_dir, spec.label_extension)
+    _check_pairs(spec, root, images - labels, f"images in {root / spec.image_dir} have no label map")
+    _check_pairs(spec, root, labels - images, f"label maps in {root / spec.label_dir} have no image")
+    if len(images) != spec.image_count:
+        logger.warning("%s has %d images here, %d when complete", spec.name, len(images), spec.image_count)
+    return load_sem_seg(
+        str(root / spec.label_dir), str(root / spec.image_dir), spec.label_extension, spec.image_extension
+    )
+
+
+def _stems(spec: DatasetSpec, root: Path, directory: str, extension: str) -> set[str]:
+    """File names in a folder, without extension."""
+    folder = root / directory
+    if folder.is_dir():
+        stems = {path.stem for path in folder.glob(f"*.{extension}") if not path.name.startswith(".")}
+        problem = f"has no .{extension} files"
+    else:
+        stems, problem = set(), "is missing"
+    if not stems:
+        raise FileNotFoundError(
+            f"{spec.name} needs {folder}, which {problem} (data sets are looked for in $DETECTRON2_DATASETS, or else "
+            f"./datasets). {spec.how_to_make(root)}"
+        )
+    return stems
+
+
+def _check_pairs(spec: DatasetSpec, root: Path, unpaired: set[str], problem: str) -> None:
+    if unpaired:
+        listed = ", ".join(sorted(unpaired)[:_MAX_LISTED]) + (", ..." if len(unpaired) > _MAX_LISTED else "")
+        raise FileNotFoundError(f"{spec.name}: {len(unpaired)} {problem}: {listed}. {spec.how_to_make(root)}")
