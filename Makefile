@@ -1,0 +1,53 @@
+# PYTHON makes the virtual environment (3.11 or later); ARGS is handed to the command of `demo` or `test`.
+PYTHON ?= python3
+
+ARGS ?=
+
+VENV := .venv
+PIP_VERSION := 26.2
+BIN := $(VENV)/bin
+# Written when everything is installed, so that an interrupted installation is taken up again.
+INSTALLED := $(VENV)/catseg-installed
+# Present while a new environment's packages come in: what it is found with may be half there, and is made anew.
+INCOMPLETE := $(VENV)/catseg-incomplete
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format clean
+
+help: ## Show this help
+	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Install catseg, Detectron2 and exact versions of the rest into .venv
+
+demo: $(INSTALLED) ## Generate the shapes data, train, evaluate and write pictures into output/shapes
+	$(BIN)/python -m catseg.tools.shapes_demo --output output/shapes $(ARGS)
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## Check style, types, the import rule and that the packages fit together
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest --quiet tests/test_imports.py
+	$(BIN)/python -m pip check
+
+format: $(INSTALLED) ## Format the code and repair what ruff can
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean: ## Remove .venv, caches and build files; output/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml catseg/__init__.py $(wildcard tools/*.py)
+	@if [ ! -x $(BIN)/python ] || [ -e $(INCOMPLETE) ]; then \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": name another one, as in make install PYTHON=python3.12")' \
+	    && rm -rf $(VENV) && mkdir -p $(VENV) && touch $(INCOMPLETE) && $(PYTHON) -m venv $(VENV); \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
+	$(BIN)/python -m pip install --no-deps --build-constraint requirements.lock --requirement requirements.lock
+	rm -f $(INCOMPLETE)
+	$(BIN)/python tools/install_detectron2.py
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
