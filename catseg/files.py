@@ -1,6 +1,7 @@
 """Files that are either complete or absent."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{os.getpid()}.partial{target.suffix}")
+    temporary = target.with_name(f".{uuid.uuid4().hex}.partial{target.suffix}")
     try:
         yield temporary
         os.replace(temporary, target)

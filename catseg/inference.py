@@ -80,31 +80,41 @@ class Segmentation:
 
 
 class Model(Protocol):
-    """What `Predictor` needs of a model: see `catseg.modeling.meta_arch.CATSeg`."""
+    """What `Predictor` needs of a model; `catseg.modeling.meta_arch.CATSeg` documents it."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
-    def eval(self) -> Self: ...  # noqa: D102
-    def set_vocabulary(self, names: Sequence[str]) -> None: ...  # noqa: D102
-    def predict_labels(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]: ...  # noqa: D102
-    def __call__(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]: ...
+    def classes(self) -> tuple[str, ...]:
+        """The class names that are looked for."""
+
+    def eval(self) -> Self:
+        """Leave training mode."""
+
+    def set_vocabulary(self, names: Sequence[str]) -> None:
+        """Choose `classes`."""
+
+    def predict_labels(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]:
+        """Return `labels` and `scores`, (H, W), of each image."""
+
+    def __call__(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]:
+        """Return `sem_seg`, (T, H, W), of each image."""
 
 
 class Predictor:
     """Segments images into classes that are named when it is called.
 
     `Predictor.from_config("configs/catseg_ade150.yaml", ["MODEL.WEIGHTS", "model.pth"])("photo.jpg", ["sofa", "cat"])`
+
+    Attributes:
+        model: a `CATSeg`, in evaluation mode.
+        classes: the names that are looked for when a call gives none.
+        trained: whether weights were loaded for all of the model; otherwise its results are random.
     """
 
-    def __init__(self, *, model: Model, classes: Sequence[str] | None = None) -> None:
-        """Wrap a model.
-
-        Args:
-            model: a `CATSeg`.
-            classes: the names that are looked for when a call gives none.
-        """
+    def __init__(self, *, model: Model, classes: Sequence[str] | None = None, trained: bool = True) -> None:
+        """Wrap a model; the arguments become the attributes."""
         self.model = model.eval()
         self.classes = None if classes is None else tuple(classes)
+        self.trained = trained
 
     @classmethod
     def from_config(cls, config_file: str | Path, options: Sequence[str] = ()) -> "Predictor":
@@ -118,7 +128,7 @@ class Predictor:
             options: overrides as a flat list: `["MODEL.WEIGHTS", "model.pth"]`.
 
         Returns:
-            The predictor. Without `MODEL.WEIGHTS` its results are random, and a warning says so.
+            The predictor. Without trained weights its results are random, and a warning says so.
 
         Raises:
             FileNotFoundError: if the config file or the weights do not exist.
@@ -130,11 +140,11 @@ class Predictor:
             logger.info("no GPU found, so the model runs on the CPU")
             cfg.MODEL.DEVICE = "cpu"
         model = build_model(cfg)
-        if cfg.MODEL.WEIGHTS:
-            Checkpointer(model).load(cfg.MODEL.WEIGHTS)
-        else:
-            logger.warning("MODEL.WEIGHTS is empty: the model is not trained and its results are random")
-        return cls(model=model, classes=_default_classes(cfg))
+        checkpointer = Checkpointer(model)
+        checkpointer.load(cfg.MODEL.WEIGHTS)
+        if not checkpointer.complete:
+            logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
+        return cls(model=model, classes=_default_classes(cfg), trained=checkpointer.complete)
 
     def __call__(
         self,
@@ -180,9 +190,9 @@ class Predictor:
         )
 
     def _set_classes(self, classes: str | Path | Sequence[str] | None) -> None:
-        if classes is None and self.classes is None:
-            raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
         names = self.classes if classes is None else tuple(load_vocabulary(classes))
+        if names is None:
+            raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
         if names != self.model.classes:
             self.model.set_vocabulary(names)
 

@@ -1,5 +1,6 @@
 """Writing pictures and label maps to files, whole or not at all."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,7 @@ def save_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
     if format_name not in Image.SAVE:
         raise ValueError(f"cannot write {path}: {path.suffix or 'no suffix'} is no picture format; use .png or .jpg")
     options: dict[str, Any] = {"quality": _JPEG_QUALITY, "subsampling": 0} if format_name == "JPEG" else {}
-    with atomic_path(path) as temporary:
-        Image.fromarray(picture).save(temporary, **options)
+    _write(path, Image.fromarray(picture), format_name, options)
 
 
 def save_label_png(
@@ -67,8 +67,18 @@ def save_label_png(
         image.putpalette(_color_table(num_classes, colors).tobytes())
     else:
         image = Image.fromarray(np.where(known, labels, 65535).astype(np.uint16))
+    _write(path, image, "PNG", {})
+
+
+def _write(path: Path, image: Image.Image, format_name: str, options: dict[str, Any]) -> None:
+    # Encoded in memory first, because Pillow's own writing to a full disk fails without saying why.
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format_name, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{format_name} cannot hold a picture of {image.width} x {image.height}: {error}") from error
     with atomic_path(path) as temporary:
-        image.save(temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def _color_table(num_classes: int, colors: ArrayLike | None) -> NDArray[np.uint8]:
