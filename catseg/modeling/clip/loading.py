@@ -202,14 +202,11 @@ def _download(name: str, weights: str, pretrained: dict[str, Any]) -> Path:
     try:
         return Path(open_clip.download_pretrained(pretrained))
     except Exception as error:  # whatever the hub client or urllib raises without network
-        repository = pretrained.get("hf_hub", "").strip("/")
-        by_hand = f"the file {pretrained.get('url')}"
-        if repository:
-            by_hand = f"the weights from https://huggingface.co/{repository} (`hf download {repository}`)"
+        repository = pretrained["hf_hub"].strip("/")
         raise RuntimeError(
             f"the weights {weights!r} of CLIP model {name!r} could not be downloaded: {error}\n"
-            f"Without network: get {by_hand} on another machine, "
-            "copy the .safetensors or .bin file here and give its path in place of the tag."
+            f"Without network: get the .safetensors or .bin file of {repository} on another machine "
+            f"(`hf download {repository}`), copy it here and give its path in place of the tag."
         ) from error
 
 

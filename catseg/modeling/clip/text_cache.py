@@ -12,6 +12,7 @@ import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -36,12 +37,16 @@ def fingerprint(weights: Iterable[tuple[str, Tensor]], settings: Mapping[str, ob
     Returns:
         32 hexadecimal digits.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps({"format": FORMAT_VERSION, **settings}, sort_keys=True).encode())
-    for name, tensor in sorted(weights, key=lambda item: item[0]):
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
+        digests = list(pool.map(_describe, sorted(weights, key=lambda item: item[0])))
+    content = json.dumps({"format": FORMAT_VERSION, "weights": digests, **settings}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _describe(item: tuple[str, Tensor]) -> str:
+    name, tensor = item
+    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return f"{name} {tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(content).hexdigest()}"
 
 
 class TextCache:
@@ -66,7 +71,11 @@ class TextCache:
     @classmethod
     def default(cls) -> "TextCache":
         """The cache that a user's runs share: folder `text` in $CATSEG_CACHE (by default ~/.cache/catseg)."""
-        return cls(folder=Path(os.environ.get("CATSEG_CACHE") or "~/.cache/catseg").expanduser() / "text")
+        try:
+            return cls(folder=Path(os.environ.get("CATSEG_CACHE") or "~/.cache/catseg").expanduser() / "text")
+        except RuntimeError as error:  # a user without a home folder
+            logger.warning("Text features are not kept on disk: %s CATSEG_CACHE can name a folder.", error)
+            return cls()
 
     def get(self, key: str, name: str) -> Tensor | None:
         """The features stored for a class name.
@@ -112,7 +121,7 @@ class TextCache:
 
 
 def _path(folder: Path, key: str, name: str) -> Path:
-    return folder / key / f"{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}.safetensors"
+    return folder / key / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
 
 
 def _checksum(features: Tensor) -> str:

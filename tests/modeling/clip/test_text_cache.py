@@ -155,6 +155,17 @@ def test_default_folder(monkeypatch, tmp_path):
     assert only_file(tmp_path / "home").is_relative_to(tmp_path / "home" / ".cache" / "catseg" / "text")
 
 
+def test_user_without_a_home_folder(monkeypatch, caplog):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    cache = TextCache.default()
+    cache.put("key", "cat", FEATURES)
+    assert torch.equal(cache.get("key", "cat"), FEATURES)
+    assert "CATSEG_CACHE" in caplog.text
+
+
 def test_fingerprint_depends_on_names_types_shapes_and_bytes():
     weights = {"a": torch.ones(2, 3), "b": torch.tensor(1.0)}
     variants = [
