@@ -1,0 +1,152 @@
+"""Saving and loading of a model and of the state of its training."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from torch import Tensor
+
+from catseg.checkpoint.files import read_checkpoint, require_file
+from catseg.checkpoint.official import CAT_SEG, convert_swin
+from catseg.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+LAST = "last_checkpoint"
+# Classification files lack Swin's output norms; Caffe2's have merged the statistics of batch norms into the weights.
+_INITIAL_WILL_DO = re.compile(r"norm\d+\.(weight|bias)|.*\.(running_mean|running_var|num_batches_tracked)")
+
+
+class Checkpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer, with whole files only, strict loading and the published files of CAT-Seg.
+
+    Files are written beside their place and moved there when complete, so that whatever interrupts a save leaves the
+    earlier checkpoints as they were. `last_checkpoint` names the newest one and is written after it.
+
+    Attributes:
+        complete: whether the last `load` filled the whole model, and not the backbone alone.
+    """
+
+    complete = False
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write the model, the training state and `kwargs` to `<save_dir>/<name>.pth`, as the last checkpoint.
+
+        Raises:
+            OSError: if the file cannot be written; nothing changes then.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        self._write(name, {**states, **kwargs})
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def save_weights(self, name: str, **kwargs: Any) -> None:
+        """Write the model and `kwargs` alone to `<save_dir>/<name>.pth`; the last checkpoint stays what it was.
+
+        Raises:
+            OSError: if the file cannot be written; nothing changes then.
+        """
+        if self.save_dir and self.save_to_disk:
+            self._write(name, kwargs)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Note which file of `save_dir` a resumed run goes on with."""
+        with atomic_path(Path(self.save_dir) / LAST) as path:
+            path.write_text(last_filename_basename, encoding="utf-8")
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Load weights, and the training state if there is any.
+
+        Args:
+            path: "" for nothing; a file or URL of: a checkpoint of this project; one of CAT-Seg v1 as published; for
+                the backbone alone, a Swin classification model or a ResNet of Detectron2's model zoo.
+            checkpointables: names of what to load beside the model; all by default.
+
+        Returns:
+            What else the file held.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is unreadable, or its tensors are not those of the model; it lists them.
+        """
+        self.complete = False
+        if not path:
+            logger.info("MODEL.WEIGHTS is empty: the model starts from its initial weights")
+            return {}
+        local = self._local_file(path)
+        checkpoint = read_checkpoint(local)
+        self._load_weights(checkpoint.pop("model"), author=checkpoint.get("__author__", ""), path=path)
+        for key in self.checkpointables if checkpointables is None else checkpointables:
+            if key in checkpoint:
+                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+        return checkpoint
+
+    def get_checkpoint_file(self) -> str:
+        """Return the path of the last checkpoint.
+
+        Raises:
+            FileNotFoundError: if there is none, or it was removed.
+        """
+        name = require_file(Path(self.save_dir) / LAST, "--resume").read_text(encoding="utf-8").strip()
+        return str(require_file(Path(self.save_dir) / name, str(Path(self.save_dir) / LAST)))
+
+    def _write(self, name: str, extra: dict[str, Any]) -> None:
+        file = Path(self.save_dir) / f"{name}.pth"
+        with atomic_path(file) as path:
+            torch.save({"model": self.model.state_dict(), **extra}, path)
+        logger.info("Saved %s", file)
+
+    def _local_file(self, path: str) -> Path:
+        if "://" not in path:
+            return require_file(path, "MODEL.WEIGHTS")
+        try:
+            return require_file(self.path_manager.get_local_path(path), path)
+        except Exception as error:  # whatever the many kinds of URL handlers raise
+            raise FileNotFoundError(f"cannot fetch {path} ({error}); give MODEL.WEIGHTS a local file") from error
+
+    def _load_weights(self, state: dict[str, Tensor], *, author: str, path: str) -> None:
+        own = self.model.state_dict()
+        shapes = {name: tensor.shape for name, tensor in own.items()}
+        if any(name.startswith("sem_seg_head.predictor.") for name in state):
+            self.model.load_state_dict(CAT_SEG.convert(state, shapes))
+            logger.info("Loaded %s, published weights of CAT-Seg", path)
+        elif state.keys().isdisjoint(own):
+            self._load_backbone(state, author=author, path=path)
+            return
+        else:
+            self._load_own(state, path=path)
+            logger.info("Loaded %s", path)
+        self.complete = True
+
+    def _load_own(self, state: dict[str, Tensor], *, path: str) -> None:
+        try:
+            self.model.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"{path} does not fit the network that the config describes: {error}") from error
+
+    def _load_backbone(self, state: dict[str, Tensor], *, author: str, path: str) -> None:
+        backbone = getattr(self.model, "backbone", None)
+        if backbone is None:
+            raise ValueError(f"{path} does not hold one tensor of this network")
+        own = backbone.state_dict()
+        if "patch_embed.proj.weight" in state and "patch_embed.proj.weight" in own:
+            weights = convert_swin(state, {name: tensor.shape for name, tensor in own.items()})
+        else:
+            matched = align_and_update_state_dicts(own, state, c2_conversion=author == "Caffe2")
+            weights = {name: tensor for name, tensor in matched.items() if name in own}
+        missing = [name for name in own if name not in weights]
+        lacking = [name for name in missing if not _INITIAL_WILL_DO.fullmatch(name)]
+        if lacking:
+            raise ValueError(f"{path} fits neither the network nor its backbone, which also needs {', '.join(lacking)}")
+        backbone.load_state_dict(weights, strict=False)
+        logger.info(
+            "Loaded %s into the backbone alone (%d tensors; initial values stay in: %s)",
+            path,
+            len(weights),
+            ", ".join(missing) or "none",
+        )

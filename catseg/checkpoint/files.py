@@ -1,0 +1,100 @@
+"""Checkpoint files: found, and read without running any code that they may hold."""
+
+import codecs
+import collections
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Everything else that a pickle may ask for is refused. NumPy's internals moved between its versions 1 and 2.
+_MAKE_ARRAY, _MAKE_SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): codecs.encode,  # bytes, in the protocol of Python 2
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): _MAKE_ARRAY,
+    ("numpy._core.multiarray", "_reconstruct"): _MAKE_ARRAY,
+    ("numpy.core.multiarray", "scalar"): _MAKE_SCALAR,
+    ("numpy._core.multiarray", "scalar"): _MAKE_SCALAR,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles containers of arrays and tensors, and nothing that runs code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is neither array nor tensor") from None
+
+
+def require_file(path: str | Path, what: str) -> Path:
+    """Return `path` if a file is there.
+
+    Args:
+        path: a local file.
+        what: what names it, for the error.
+
+    Raises:
+        FileNotFoundError: if it does not exist.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{what} names {path}, which is not a file: check the path, or download it first")
+    return Path(path)
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints that a training run wrote to a folder, by name; none if there is no such folder."""
+    return sorted(path for path in folder.glob("*.pth") if not path.name.startswith("."))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint: a torch file, or a pickle of arrays (`.pkl`) as in Detectron2's model zoo.
+
+    Args:
+        path: a local file.
+
+    Returns:
+        At least `model`, name to tensor, without the "module." of distributed training. Caffe2 files, whose names are
+        Caffe2's, have `__author__` "Caffe2".
+
+    Raises:
+        ValueError: if the file is damaged, holds other things than tensors and plain Python values, or no weights.
+    """
+    try:
+        if path.suffix == ".pkl":
+            with path.open("rb") as file:
+                loaded = _ArrayUnpickler(file, encoding="latin1").load()
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged, or holds more than tensors and was not read because that could run code: {error}"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{path} holds a {type(loaded).__name__}, expected a dict of weights")
+    return _normalise(loaded, path)
+
+
+def _normalise(loaded: dict[str, Any], path: Path) -> dict[str, Any]:
+    nested = isinstance(loaded.get("model"), dict)
+    checkpoint: dict[str, Any] = dict(loaded) if nested else {"model": loaded}
+    if path.suffix == ".pkl":
+        checkpoint.setdefault("__author__", "Caffe2")
+    weights = {
+        name.removeprefix("module."): torch.as_tensor(value)
+        for name, value in checkpoint["model"].items()
+        if isinstance(value, np.ndarray | Tensor)
+    }
+    if not weights:
+        raise ValueError(f"{path} holds no weights")
+    return {**checkpoint, "model": weights}

@@ -1,0 +1,1 @@
+"""Training and evaluation runs: from command line arguments to checkpoints and results."""

@@ -1,0 +1,83 @@
+"""What happens between training steps beside Detectron2's own hooks."""
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.engine.evaluation import Results, find_metric, overall_metrics
+from catseg.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+BEST_NAME = "model_best"
+
+
+class EvaluationHook(HookBase):
+    """Evaluates now and then and after the last step, and keeps the best weights.
+
+    The best weights are `model_best.pth`; `model_best.json` beside it says the metric, its value and the iteration,
+    and is what a resumed run compares with.
+
+    Args:
+        evaluate: evaluates the current weights; run by every process.
+        period: steps from one evaluation to the next; 0 for none but the last.
+        best_metric: what `find_metric` is asked for; larger is better.
+        checkpointer: writes the weights.
+    """
+
+    def __init__(
+        self, *, evaluate: Callable[[], Results], period: int, best_metric: str, checkpointer: Checkpointer
+    ) -> None:
+        self._evaluate = evaluate
+        self._period = period
+        self._best_metric = best_metric
+        self._checkpointer = checkpointer
+
+    def after_step(self) -> None:
+        """Evaluate if it is time to."""
+        steps = self.trainer.iter + 1
+        if self._period > 0 and steps % self._period == 0 and steps != self.trainer.max_iter:
+            self._run(steps)
+
+    def after_train(self) -> None:
+        """Evaluate, unless training was broken off."""
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._run(self.trainer.max_iter)
+
+    def _run(self, steps: int) -> None:
+        results = self._evaluate()
+        if comm.is_main_process() and results:
+            self._log(results)
+            self._keep_best(find_metric(results, self._best_metric), steps)
+        comm.synchronize()
+
+    def _log(self, results: Results) -> None:
+        for dataset, tasks in results.items():
+            prefix = f"{dataset}/" if len(results) > 1 else ""
+            for task, metrics in tasks.items():
+                for name, value in overall_metrics(metrics).items():
+                    self.trainer.storage.put_scalar(f"{prefix}{task}/{name}", value, smoothing_hint=False)
+
+    def _keep_best(self, value: float, steps: int) -> None:
+        record = Path(self._checkpointer.save_dir) / f"{BEST_NAME}.json"
+        best = _read_best(record, self._best_metric)
+        if math.isnan(value) or (best is not None and value <= best):
+            logger.info("%s is %.4f, not above the best so far, %s", self._best_metric, value, best)
+            return
+        self._checkpointer.save_weights(BEST_NAME, iteration=steps - 1)
+        with atomic_path(record) as path:
+            path.write_text(json.dumps({"metric": self._best_metric, "value": value, "iteration": steps - 1}) + "\n")
+        logger.info("%s is %.4f, the best so far: saved as %s.pth", self._best_metric, value, BEST_NAME)
+
+
+def _read_best(record: Path, metric: str) -> float | None:
+    if not record.is_file():
+        return None
+    best = json.loads(record.read_text())
+    return best["value"] if best["metric"] == metric else None

@@ -1,0 +1,154 @@
+"""From command line arguments to a checked config, and what each process of a run does first."""
+
+import argparse
+import difflib
+import logging
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import detectron2
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+from catseg import __version__
+from catseg.checkpoint.files import find_checkpoints, require_file
+from catseg.config import load_config
+from catseg.data.registration import register_datasets
+from catseg.files import atomic_path
+
+AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+PREDICTIONS = ("", "labels", "overlays", "both")
+
+logger = logging.getLogger(__name__)
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Read the config and check, before anything slow begins, that the run can do what it asks for.
+
+    Args:
+        args: of Detectron2's `default_argument_parser`.
+
+    Returns:
+        The config, frozen; MODEL.DEVICE is "cpu" where there is no GPU.
+
+    Raises:
+        FileNotFoundError: if the config file, the weights or a dataset are missing.
+        FileExistsError: if training would mix with an earlier run in OUTPUT_DIR.
+        KeyError: if the config has a key that does not exist.
+        ValueError: if values do not fit together.
+    """
+    cfg = load_config(args.config_file, args.opts or [])
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    _check_processes(cfg, args)
+    _check_values(cfg)
+    if cfg.MODEL.WEIGHTS and "://" not in cfg.MODEL.WEIGHTS:
+        require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+    register_datasets()
+    _check_data(cfg, training=not args.eval_only)
+    if not args.eval_only and not args.resume:
+        _check_output_folder(Path(cfg.OUTPUT_DIR))
+    cfg.freeze()
+    return cfg
+
+
+def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Register the datasets, start logging and seed the random generators, in each process of a run.
+
+    Args:
+        cfg: of `setup`. The main process writes it to OUTPUT_DIR, as `config.yaml` or `eval_config.yaml`.
+        args: as in `setup`.
+    """
+    register_datasets()
+    folder, rank = Path(cfg.OUTPUT_DIR), comm.get_rank()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("fvcore", "detectron2", "catseg"):
+        setup_logger(str(folder), distributed_rank=rank, name=name)
+    logger.info("catseg %s, detectron2 %s, torch %s", __version__, detectron2.__version__, torch.__version__)
+    logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
+    logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))
+    if comm.is_main_process():
+        with atomic_path(folder / ("eval_config.yaml" if args.eval_only else "config.yaml")) as path:
+            path.write_text(cfg.dump(), encoding="utf-8")
+    seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def _describe_device(device: str) -> str:
+    if device == "cpu":
+        return "cpu" if torch.cuda.is_available() else "cpu, because torch sees no GPU"
+    return f"{device}: {torch.cuda.get_device_name(torch.cuda.current_device())}"
+
+
+def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
+    if args.num_gpus < 1 or args.num_machines < 1:
+        raise ValueError(f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise ValueError(f"--machine-rank counts from 0 to --num-machines - 1, got {args.machine_rank}")
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise ValueError("several machines need --dist-url tcp://FIRST_MACHINE:PORT, the same on all of them")
+    if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
+        raise ValueError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
+    processes = args.num_gpus * args.num_machines
+    if not args.eval_only and (cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % processes):
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH, the batch of all processes together, is {cfg.SOLVER.IMS_PER_BATCH}: "
+            f"choose a multiple of the {processes} processes"
+        )
+
+
+def _check_values(cfg: CfgNode) -> None:
+    if cfg.SOLVER.AMP.DTYPE not in AUTOCAST_DTYPES:
+        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}, expected one of {list(AUTOCAST_DTYPES)}")
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and cfg.MODEL.DEVICE == "cpu":
+        raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
+    if cfg.SOLVER.ACCUMULATION_STEPS < 1:
+        raise ValueError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ValueError(f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, expected 'TrainingSampler'")
+    if cfg.TEST.SAVE_PREDICTIONS not in PREDICTIONS:
+        raise ValueError(f"TEST.SAVE_PREDICTIONS is {cfg.TEST.SAVE_PREDICTIONS!r}, expected one of {PREDICTIONS}")
+
+
+def _check_data(cfg: CfgNode, *, training: bool) -> None:
+    if training and not cfg.DATASETS.TRAIN:
+        raise ValueError("DATASETS.TRAIN is empty: name the dataset to train on")
+    if not training and not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty: name the datasets to evaluate on")
+    for name in (*(cfg.DATASETS.TRAIN if training else ()), *cfg.DATASETS.TEST):
+        if name not in DatasetCatalog.list():
+            close = difflib.get_close_matches(name, DatasetCatalog.list())
+            raise ValueError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
+        if not DatasetCatalog.get(name):
+            raise FileNotFoundError(f"dataset {name} holds no pictures")
+    if training:
+        check_same_classes(cfg.DATASETS.TRAIN)
+
+
+def check_same_classes(dataset_names: Sequence[str]) -> list[str]:
+    """Return the class names that datasets share.
+
+    Raises:
+        ValueError: if their lists of classes differ, so that their labels cannot be mixed.
+    """
+    first, *others = dataset_names
+    classes = list(MetadataCatalog.get(first).stuff_classes)
+    for other in others:
+        if list(MetadataCatalog.get(other).stuff_classes) != classes:
+            raise ValueError(f"DATASETS.TRAIN mixes {first} and {other}, whose lists of classes differ")
+    return classes
+
+
+def _check_output_folder(folder: Path) -> None:
+    checkpoints = find_checkpoints(folder)
+    if checkpoints:
+        raise FileExistsError(
+            f"{folder} holds an earlier training run ({checkpoints[-1].name}): go on with it by --resume, "
+            "or choose another folder by OUTPUT_DIR, or delete this one"
+        )

@@ -1,0 +1,207 @@
+"""The training run: everything that Detectron2's trainer needs, put together from a config."""
+
+import logging
+import weakref
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetFromList,
+    MetadataCatalog,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.data.dataset_mapper import SemSegDatasetMapper
+from catseg.engine.evaluation import Results, build_evaluator, build_test_loader, evaluate
+from catseg.engine.hooks import EvaluationHook
+from catseg.engine.optimizer import build_optimizer
+from catseg.engine.setup import AUTOCAST_DTYPES
+from catseg.engine.training_step import TrainingStep
+from catseg.engine.training_stream import TrainingStream
+from catseg.modeling.meta_arch import CATSeg
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
+
+class Trainer(DefaultTrainer):
+    """Detectron2's trainer for CAT-Seg: see `TrainingStep` for a step and `TrainingStream` for the data.
+
+    A run that is broken off and resumed ends with the same weights as one that is not (on a CPU, bit for bit).
+
+    Args:
+        cfg: of `setup`.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        TrainerBase.__init__(self)  # Detectron2's own constructor builds parts that know no CPU and no resuming
+        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        stream: Any = loader.dataset
+        wrapped = model
+        if comm.get_world_size() > 1:
+            wrapped = DistributedDataParallel(model, broadcast_buffers=False)
+        self._trainer = TrainingStep(
+            model=wrapped,
+            optimizer=optimizer,
+            data_loader=loader,
+            stream=stream,
+            device=torch.device(cfg.MODEL.DEVICE),
+            autocast_dtype=AUTOCAST_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
+            accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self._plain_model = model
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Load the last checkpoint of OUTPUT_DIR if `resume` and there is one, else the weights MODEL.WEIGHTS.
+
+        Raises:
+            RuntimeError: if the machines of a run found different checkpoints.
+        """
+        resume = resume and self.checkpointer.has_checkpoint()
+        if resume:
+            self.checkpointer.load(self.checkpointer.get_checkpoint_file())
+            self.start_iter = self.iter + 1
+            logger.info("Resuming at iteration %d", self.start_iter)
+        else:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        starts = comm.all_gather(self.start_iter)
+        if len(set(starts)) > 1:
+            raise RuntimeError(f"processes start at iterations {starts}: all machines need to share one OUTPUT_DIR")
+
+    def train(self) -> Any:
+        """Run the training.
+
+        Returns:
+            The results of the last evaluation if the config has TEST.EXPECTED_RESULTS, else None.
+
+        Raises:
+            SystemExit: with status 130 after Ctrl-C, having said how to resume.
+        """
+        self._plain_model.set_train_vocabulary(MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).stuff_classes)
+        try:
+            return super().train()
+        except KeyboardInterrupt:
+            logger.warning("Interrupted in iteration %d. %s", self.iter, self._how_to_resume())
+            raise SystemExit(INTERRUPTED) from None
+
+    def run_step(self) -> None:
+        """Run one step and log its losses.
+
+        Raises:
+            FloatingPointError: if the loss or the gradients are not finite.
+        """
+        try:
+            metrics = self._trainer.run()
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"iteration {self.iter}: {error}. A lower SOLVER.BASE_LR or, with SOLVER.AMP, bfloat16 may help. "
+                f"{self._how_to_resume()}"
+            ) from error
+        if comm.is_main_process():
+            storage = get_event_storage()
+            storage.put_scalar("total_loss", sum(value for name, value in metrics.items() if name != "data_time"))
+            storage.put_scalars(**metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a resumed run needs beside the weights."""
+        return {**TrainerBase.state_dict(self), **self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` returned."""
+        TrainerBase.load_state_dict(self, state_dict)
+        self._trainer.load_state_dict(state_dict)
+
+    def build_hooks(self) -> list[HookBase]:
+        """Build the hooks: timing, schedule, checkpoints, evaluation and logs, in this order."""
+        built = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if comm.is_main_process():
+            built.append(hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD))
+        if self.cfg.DATASETS.TEST:
+            built.append(
+                EvaluationHook(
+                    evaluate=self._evaluate,
+                    period=self.cfg.TEST.EVAL_PERIOD,
+                    best_metric=self.cfg.TEST.BEST_METRIC,
+                    checkpointer=self.checkpointer,
+                )
+            )
+        if comm.is_main_process():
+            built.append(hooks.PeriodicWriter(self.build_writers()))
+        return built
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimizer, see `catseg.engine.optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """Build the loader of endless training batches; its `dataset` is a `TrainingStream`."""
+        records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+        stream = TrainingStream(
+            records=DatasetFromList(records, copy=False),
+            mapper=SemSegDatasetMapper(cfg, is_train=True),
+            seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+            batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+            rank=comm.get_rank(),
+            world_size=comm.get_world_size(),
+        )
+        return build_detection_train_loader(
+            stream,
+            mapper=None,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=False,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        """Build the loader of a test set."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Build the evaluator of a test set."""
+        return build_evaluator(cfg, dataset_name)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: CATSeg, evaluators: None = None) -> dict[str, Any]:
+        """Evaluate a model on DATASETS.TEST.
+
+        Returns:
+            As Detectron2 has it: task -> metric -> value for one dataset, one such dict per dataset for several.
+        """
+        return _flat_if_single(evaluate(cfg, model, weights=cfg.MODEL.WEIGHTS or "initial weights"))
+
+    def _evaluate(self) -> Results:
+        steps = self.iter + 1 if self.iter < self.max_iter else self.max_iter
+        results = evaluate(self.cfg, self._plain_model, weights=f"after {steps} of {self.max_iter} iterations")
+        self._last_eval_results = _flat_if_single(results)
+        return results
+
+    def _how_to_resume(self) -> str:
+        if not self.checkpointer.has_checkpoint():
+            return f"No checkpoint was written to {self.cfg.OUTPUT_DIR} yet"
+        return f"The same command with --resume goes on from {self.checkpointer.get_checkpoint_file()}"
+
+
+def _flat_if_single(results: Results) -> dict[str, Any]:
+    return next(iter(results.values())) if len(results) == 1 else dict(results)

@@ -1,0 +1,124 @@
+"""One optimizer step: batches in, losses out, weights changed."""
+
+import time
+from collections import defaultdict
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from catseg.engine.training_stream import TrainingStream
+
+
+class TrainingStep:
+    """Runs optimizer steps on a model, with mixed precision and gradient accumulation.
+
+    Args:
+        model: takes a batch and returns a dict of scalar losses, each a mean over its batch; may be wrapped in
+            `DistributedDataParallel`.
+        optimizer: over the model's trained parameters.
+        data_loader: endless batches of `stream`.
+        stream: told of each consumed batch; seeds the model's randomness.
+        device: where the model is.
+        autocast_dtype: bfloat16 or float16 for mixed precision, None for float32.
+        accumulation_steps: batches per step; the gradient is the mean of theirs.
+
+    Attributes:
+        model: as given; so are `optimizer` and `data_loader`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        data_loader: DataLoader,
+        stream: TrainingStream,
+        device: torch.device,
+        autocast_dtype: torch.dtype | None = None,
+        accumulation_steps: int = 1,
+    ) -> None:
+        model.train()
+        self.model = model
+        self.optimizer = optimizer
+        self.data_loader = data_loader
+        self._stream = stream
+        self._batches: Any = None
+        self._device = device
+        self._autocast_dtype = autocast_dtype
+        self._accumulation_steps = accumulation_steps
+        # Only float16 has too narrow a range for gradients; a scaler that is not enabled does nothing.
+        self._scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype == torch.float16)
+
+    def run(self) -> dict[str, float]:
+        """Take the next batches and change the weights once.
+
+        Returns:
+            The losses, means over the batches and processes, and "data_time", the longest wait of a process for its
+            data in seconds.
+
+        Raises:
+            FloatingPointError: in every process, if the loss of one is not finite; the weights are then unchanged.
+        """
+        metrics: dict[str, float] = defaultdict(float)
+        self.optimizer.zero_grad(set_to_none=True)
+        for index in range(self._accumulation_steps):
+            start = time.perf_counter()
+            batch = self._next_batch()
+            metrics["data_time"] += time.perf_counter() - start
+            self._stream.seed_step()
+            with self._gradient_exchange(last=index == self._accumulation_steps - 1):
+                losses = self._forward(batch)
+                self._scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+            self._stream.advance()
+            for name, loss in losses.items():
+                metrics[name] += loss.item()
+        reduced = _reduce(metrics)
+        if not np.isfinite(list(reduced.values())).all():
+            raise FloatingPointError(f"the loss is not finite: {reduced}")
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        return reduced
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizer, of the loss scaler and of the data."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "grad_scaler": self._scaler.state_dict(),
+            "data": self._stream.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what `state_dict` returned; to be called before the first step."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["grad_scaler"]:  # empty if the run that wrote it used no scaler
+            self._scaler.load_state_dict(state["grad_scaler"])
+        self._stream.load_state_dict(state["data"])
+
+    def _next_batch(self) -> Any:
+        if self._batches is None:  # not before the stream knows where to start
+            self._batches = iter(self.data_loader)
+        return next(self._batches)
+
+    def _forward(self, batch: Any) -> dict[str, torch.Tensor]:
+        enabled = self._autocast_dtype is not None
+        with torch.autocast(self._device.type, dtype=self._autocast_dtype, enabled=enabled):
+            losses = self.model(batch)
+        return {name: loss / self._accumulation_steps for name, loss in losses.items()}
+
+    def _gradient_exchange(self, *, last: bool) -> AbstractContextManager[Any]:
+        if isinstance(self.model, DistributedDataParallel) and not last:
+            return self.model.no_sync()
+        return nullcontext()
+
+
+def _reduce(metrics: dict[str, float]) -> dict[str, float]:
+    gathered = comm.all_gather(dict(metrics))
+    reduced = {name: float(np.mean([each[name] for each in gathered])) for name in metrics}
+    reduced["data_time"] = max(each["data_time"] for each in gathered)
+    return reduced

@@ -1,0 +1,173 @@
+import logging
+import pickle
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.backbone.resnet import build_resnet_backbone
+from torch import nn
+
+import catseg.checkpoint.checkpointer
+from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.modeling.backbones.swin import D2SwinTransformer
+
+
+class Counter:
+    """Something that trains along with the model."""
+
+    def __init__(self, count=0):
+        self.count = count
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def make_model():
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+
+def same(one, other):
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    model = make_model()
+    Checkpointer(model, str(tmp_path), trainer=Counter(5)).save("model_0000004", iteration=4)
+    other, trainer = make_model(), Counter()
+    checkpointer = Checkpointer(other, str(tmp_path), trainer=trainer)
+    assert checkpointer.has_checkpoint()
+    assert checkpointer.load(checkpointer.get_checkpoint_file())["iteration"] == 4
+    assert same(model, other)
+    assert trainer.count == 5
+    assert checkpointer.complete
+
+
+def test_weights_alone_are_saved_without_becoming_the_last_checkpoint(tmp_path):
+    checkpointer = Checkpointer(make_model(), str(tmp_path), trainer=Counter(5))
+    checkpointer.save("model_0000004")
+    checkpointer.save_weights("model_best", iteration=4)
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000004.pth")
+    assert set(torch.load(tmp_path / "model_best.pth")) == {"model", "iteration"}
+
+
+class StoppedHalfwayError(RuntimeError):
+    pass
+
+
+def test_a_save_that_is_broken_off_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch):
+    checkpointer = Checkpointer(make_model(), str(tmp_path))
+    checkpointer.save("model")
+    before = (tmp_path / "model.pth").read_bytes()
+
+    def write_half(data, path):
+        path.write_bytes(b"half")
+        raise StoppedHalfwayError
+
+    monkeypatch.setattr(catseg.checkpoint.checkpointer.torch, "save", write_half)
+    for name in ("model", "model_final"):
+        with pytest.raises(StoppedHalfwayError):
+            checkpointer.save(name)
+    assert (tmp_path / "model.pth").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model.pth")
+
+
+def test_other_tensors_than_the_models_are_an_error_that_lists_them(tmp_path):
+    state = make_model().state_dict()
+    state["2.surplus"] = state.pop("0.bias")
+    state["0.weight"] = torch.zeros(7, 2)
+    torch.save({"model": state}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth does not fit") as error:
+        Checkpointer(make_model()).load(str(tmp_path / "other.pth"))
+    assert all(name in str(error.value) for name in ("0.bias", "2.surplus", "0.weight"))
+
+
+def test_a_file_of_something_else_is_an_error(tmp_path):
+    torch.save({"encoder": torch.ones(1)}, tmp_path / "else.pth")
+    with pytest.raises(ValueError, match="not hold one tensor"):
+        Checkpointer(make_model()).load(str(tmp_path / "else.pth"))
+
+
+def test_missing_weights_are_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.WEIGHTS names .*gone\.pth"):
+        Checkpointer(make_model()).load(str(tmp_path / "gone.pth"))
+    with pytest.raises(FileNotFoundError, match=r"cannot fetch .*local file"):
+        Checkpointer(make_model()).load("nowhere://gone.pth")
+
+
+def test_a_removed_last_checkpoint_is_an_error(tmp_path):
+    checkpointer = Checkpointer(make_model(), str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="--resume"):
+        checkpointer.get_checkpoint_file()
+    checkpointer.save("model")
+    (tmp_path / "model.pth").unlink()
+    with pytest.raises(FileNotFoundError, match=r"last_checkpoint names .*model\.pth"):
+        checkpointer.get_checkpoint_file()
+
+
+def test_no_weights_leave_the_model_as_it_is():
+    model = make_model()
+    checkpointer = Checkpointer(model)
+    assert checkpointer.load("") == {}
+    assert not checkpointer.complete
+
+
+class Segmenter(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.sem_seg_head = nn.Linear(2, 2)
+
+
+def make_swin(depths=(1, 1, 1)):
+    return D2SwinTransformer(embed_dim=8, depths=depths, num_heads=(1, 2, 4, 8)[: len(depths)], window_size=4)
+
+
+def test_a_swin_classifier_fills_the_backbone_alone(tmp_path, caplog):
+    classifier = make_swin((1, 1, 1, 1)).state_dict()
+    classifier = {name: tensor for name, tensor in classifier.items() if not name.startswith("norm")}
+    classifier |= {"norm.weight": torch.ones(64), "norm.bias": torch.ones(64), "head.weight": torch.ones(5, 64)}
+    torch.save({"model": classifier}, tmp_path / "swin.pth")
+    model = Segmenter(make_swin())
+    head = model.sem_seg_head.weight.clone()
+    checkpointer = Checkpointer(model)
+    with caplog.at_level(logging.INFO):
+        checkpointer.load(str(tmp_path / "swin.pth"))
+    name = "layers.2.blocks.0.attn.qkv.weight"
+    assert torch.equal(model.backbone.state_dict()[name], classifier[name])
+    assert torch.equal(model.sem_seg_head.weight, head)
+    assert not checkpointer.complete
+    assert "backbone alone" in caplog.text
+    assert "norm0.weight" in caplog.text
+
+
+def make_resnet():
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4"]
+    return build_resnet_backbone(cfg, ShapeSpec(channels=3))
+
+
+def test_a_resnet_of_the_model_zoo_fills_the_backbone_alone(tmp_path):
+    state = {name: tensor.numpy() for name, tensor in make_resnet().state_dict().items()}
+    state["stem.fc.weight"] = state["stem.conv1.weight"]
+    zoo = {"model": state, "__author__": "torchvision", "matching_heuristics": True}
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(zoo))
+    model = Segmenter(make_resnet())
+    checkpointer = Checkpointer(model)
+    checkpointer.load(str(tmp_path / "R-50.pkl"))
+    assert all(
+        torch.equal(tensor, torch.as_tensor(state[name])) for name, tensor in model.backbone.state_dict().items()
+    )
+    assert not checkpointer.complete
+
+
+def test_a_backbone_that_lacks_tensors_is_an_error_that_lists_them(tmp_path):
+    state = {name: tensor.numpy() for name, tensor in make_resnet().state_dict().items()}
+    del state["res4.5.conv3.weight"]
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"model": state, "__author__": "torchvision"}))
+    with pytest.raises(ValueError, match=r"also needs res4\.5\.conv3\.weight"):
+        Checkpointer(Segmenter(make_resnet())).load(str(tmp_path / "R-50.pkl"))

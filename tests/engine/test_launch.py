@@ -1,0 +1,70 @@
+"""Two processes on a CPU compute what one does on the same total batch."""
+
+import torch
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from catseg.engine.launch import launch
+from catseg.engine.training_step import TrainingStep
+from catseg.engine.training_stream import TrainingStream
+
+TOTAL_BATCH = 4
+STEPS = 3
+
+
+class Squares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 2))
+
+    def forward(self, batch):
+        return {"loss": self.layers(torch.stack(batch)).square().mean()}
+
+
+def identity(value):
+    return value
+
+
+def train(folder, accumulation_steps):
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    torch.manual_seed(0)
+    model = Squares()
+    records = list(torch.randn(16, 3))
+    batch_size = TOTAL_BATCH // world_size
+    stream = TrainingStream(
+        records=records, mapper=identity, seed=1, batch_size=batch_size, rank=rank, world_size=world_size
+    )
+    step = TrainingStep(
+        model=DistributedDataParallel(model) if world_size > 1 else model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.5),
+        data_loader=DataLoader(stream, batch_size=batch_size, collate_fn=identity),
+        stream=stream,
+        device=torch.device("cpu"),
+        accumulation_steps=accumulation_steps,
+    )
+    losses, gradients = [], []
+    for _ in range(STEPS):
+        losses.append(step.run()["loss"])
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    result = {"losses": losses, "gradients": gradients, "weights": model.state_dict()}
+    torch.save(result, folder / f"{accumulation_steps}_{world_size}_{rank}.pth")
+
+
+def train_both_ways(folder):
+    for accumulation_steps in (1, 2):
+        train(folder, accumulation_steps)
+
+
+def test_two_processes_equal_one(tmp_path):
+    for num_processes in (1, 2):
+        launch(train_both_ways, num_processes=num_processes, device="cpu", args=(tmp_path,))
+    for accumulation_steps in (1, 2):
+        names = [f"{accumulation_steps}_{processes}_{rank}.pth" for processes, rank in ((1, 0), (2, 0), (2, 1))]
+        one, *two = (torch.load(tmp_path / name) for name in names)
+        for result in two:
+            torch.testing.assert_close(result["losses"], one["losses"])
+            torch.testing.assert_close(result["gradients"], one["gradients"])
+            torch.testing.assert_close(result["weights"], one["weights"])
+        assert all(torch.equal(two[0]["weights"][name], tensor) for name, tensor in two[1]["weights"].items())
