@@ -1,0 +1,88 @@
+"""Confusion matrices and the scores that follow from them.
+
+Shapes: T classes. A matrix counts pixels: row k holds those of class k in the ground truth, column k those that were
+predicted to be k. Pixels without ground truth are counted nowhere.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def confusion_matrix(
+    truth: NDArray[np.integer], predicted: NDArray[np.integer], *, num_classes: int, ignore_label: int
+) -> NDArray[np.int64]:
+    """Count the pixels of each pair of true and predicted class.
+
+    Args:
+        truth: classes 0..T-1 or `ignore_label`, of any shape.
+        predicted: classes 0..T-1, of the same shape.
+        num_classes: number of classes T.
+        ignore_label: value of pixels that do not count.
+
+    Returns:
+        Number of pixels, (T, T), true class by predicted class.
+
+    Raises:
+        ValueError: if the shapes differ or values are out of range.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"ground truth {truth.shape} and prediction {predicted.shape} differ in shape")
+    counted = truth != ignore_label
+    rows, columns = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    for name, values in (("ground truth", rows), ("prediction", columns)):
+        if values.size and (values.min() < 0 or values.max() >= num_classes):
+            raise ValueError(f"{name} has the values {values.min()}..{values.max()}, classes are 0..{num_classes - 1}")
+    return np.bincount(num_classes * rows + columns, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def scores(
+    matrix: NDArray[np.integer], names: Sequence[str], groups: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, float]:
+    """Compute all scores of a confusion matrix.
+
+    Two definitions of the mean IoU are in use. Both take the union of a class over all labelled pixels. "mIoU" is the
+    mean over the classes that occur in the ground truth, as in Detectron2's main branch and in published numbers.
+    "mIoU_d2_0.6" is that of Detectron2's release 0.6: classes that do not occur but were predicted count too, with
+    an IoU of 0, so it is never higher.
+
+    Args:
+        matrix: number of pixels, (T, T), true class by predicted class.
+        names: T class names.
+        groups: class indices by name of the group, for a mean IoU of these classes alone.
+
+    Returns:
+        Percentages, 0..100:
+        - "mIoU", "mIoU_d2_0.6";
+        - "fwIoU": mean IoU weighted by the classes' shares of the ground truth;
+        - "mACC", "pACC": share of pixels predicted right, as a mean over the classes that occur, and of all pixels;
+        - "mIoU-<group>": mean over the group's classes that occur in the ground truth, NaN if none does;
+        - "IoU-<name>", "ACC-<name>": of one class, NaN if it does not occur in the ground truth.
+
+    Raises:
+        ValueError: if the matrix has another shape or counts no pixels.
+    """
+    if matrix.shape != (len(names), len(names)):
+        raise ValueError(f"expected a confusion matrix of {len(names)} classes, got the shape {matrix.shape}")
+    hits = matrix.diagonal().astype(np.float64)
+    true, predicted = matrix.sum(axis=1).astype(np.float64), matrix.sum(axis=0).astype(np.float64)
+    occurs = true > 0
+    if not occurs.any():
+        raise ValueError("no pixel of the evaluated images has a ground truth")
+    union = true + predicted - hits
+    iou = np.divide(hits, union, out=np.full_like(hits, np.nan), where=occurs)
+    accuracy = np.divide(hits, true, out=np.full_like(hits, np.nan), where=occurs)
+    values = {
+        "mIoU": iou[occurs].mean(),
+        "mIoU_d2_0.6": iou[occurs].sum() / np.count_nonzero(union),
+        "fwIoU": (iou[occurs] * true[occurs]).sum() / true.sum(),
+        "mACC": accuracy[occurs].mean(),
+        "pACC": hits.sum() / true.sum(),
+    }
+    for group, members in (groups or {}).items():
+        present = [index for index in members if occurs[index]]
+        values[f"mIoU-{group}"] = iou[present].mean() if present else np.nan
+    values |= {f"IoU-{name}": value for name, value in zip(names, iou, strict=True)}
+    values |= {f"ACC-{name}": value for name, value in zip(names, accuracy, strict=True)}
+    return {name: 100 * float(value) for name, value in values.items()}

@@ -1,0 +1,159 @@
+"""Scores a model's label maps against those of a registered data set."""
+
+import json
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from numpy.typing import NDArray
+from PIL import Image
+
+from catseg.evaluation.confusion import confusion_matrix, scores
+from catseg.files import atomic_path
+from catseg.label_io import read_classes
+
+logger = logging.getLogger(__name__)
+
+Draw = Callable[[NDArray[np.uint8], NDArray[np.int64], Sequence[str]], NDArray[np.uint8]]
+
+
+class SemSegEvaluator(DatasetEvaluator):
+    """Adds up a confusion matrix over images and, in the main process, turns it into scores.
+
+    Args:
+        dataset_name: a registered data set; its metadata give `stuff_classes`, `ignore_label`, optionally
+            `score_groups` (group name to class indices, see `catseg.evaluation.confusion.scores`), and `image_root`.
+        distributed: add up over all processes; else each has the scores of its own images.
+        output_dir: folder for `scores.json`, `confusion_matrix.npz` and the two below; nothing is written if None.
+        save_labels: write the class numbers of each prediction to `labels/<image>.png`, with 8 bits for up to 256
+            classes, else 16.
+        draw: given an RGB image, uint8 (H, W, 3), its predicted classes, int64 (H, W), and the class names, makes a
+            picture, uint8 RGB of any size, which is written to `overlays/<image>.jpg`.
+
+    Raises:
+        ValueError: if pictures or labels are to be written, but there is no `output_dir`.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        distributed: bool = True,
+        output_dir: str | Path | None = None,
+        *,
+        save_labels: bool = False,
+        draw: Draw | None = None,
+    ) -> None:
+        if output_dir is None and (save_labels or draw is not None):
+            raise ValueError("predictions can be written only where output_dir says")
+        self.dataset_name = dataset_name
+        self.distributed = distributed
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.save_labels = save_labels
+        self.draw = draw
+        metadata = MetadataCatalog.get(dataset_name)
+        self.classes: list[str] = metadata.stuff_classes
+        self.ignore_label: int = metadata.ignore_label
+        self.groups: Mapping[str, Sequence[int]] = metadata.get("score_groups", {})
+        self.image_root: str | None = metadata.get("image_root")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        self.image_count = 0
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
+        """Count the pixels of some images, and write their predictions if asked to.
+
+        Args:
+            inputs: with "file_name" and "sem_seg_file_name"; also "image", uint8 (3, H, W), if pictures are drawn.
+            outputs: for each input either "labels", integers (H, W), or "sem_seg", scores (T, H, W) whose highest is
+                taken; of the size of the input's label file.
+
+        Raises:
+            FileNotFoundError: if a label file is missing.
+            ValueError: if a label file cannot be read, or a prediction does not fit it. The message names the file.
+        """
+        for sample, output in zip(inputs, outputs, strict=True):
+            truth = read_classes(
+                sample["sem_seg_file_name"], num_classes=len(self.classes), ignore_label=self.ignore_label
+            )
+            try:
+                predicted = self._predicted_classes(output)
+                self.matrix += confusion_matrix(
+                    truth, predicted, num_classes=len(self.classes), ignore_label=self.ignore_label
+                )
+            except ValueError as error:
+                raise ValueError(f"the prediction for {sample['file_name']} cannot be scored: {error}") from error
+            self.image_count += 1
+            if self.output_dir is not None:
+                self._write_prediction(self.output_dir, sample, predicted)
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
+        """Compute the scores of all images so far.
+
+        Returns:
+            `{"sem_seg": scores}`, see `catseg.evaluation.confusion.scores`; None in all but the main process.
+
+        Raises:
+            RuntimeError: if there was no image.
+            ValueError: if no pixel has a ground truth.
+        """
+        matrix, image_count = self.matrix, self.image_count
+        if self.distributed:
+            gathered = comm.gather((matrix, image_count))
+            if not comm.is_main_process():
+                return None
+            matrix = sum(matrix for matrix, _ in gathered)
+            image_count = sum(count for _, count in gathered)
+        if not image_count:
+            raise RuntimeError(f"no image of {self.dataset_name} was evaluated: is the data set, or its loader, empty?")
+        results = scores(matrix, self.classes, self.groups)
+        logger.info("Evaluated %d images of %s: mIoU %.2f", image_count, self.dataset_name, results["mIoU"])
+        if self.output_dir is not None:
+            self._write_scores(self.output_dir, matrix, image_count, results)
+        return OrderedDict(sem_seg=results)
+
+    def _predicted_classes(self, output: Mapping[str, Any]) -> NDArray[np.int64]:
+        if "labels" in output:
+            return output["labels"].cpu().numpy().astype(np.int64)
+        class_scores = output["sem_seg"]
+        if len(class_scores) != len(self.classes):
+            raise ValueError(
+                f"it scores {len(class_scores)} classes, {self.dataset_name} has {len(self.classes)}: "
+                "was the model's vocabulary set to them?"
+            )
+        return class_scores.argmax(dim=0).cpu().numpy()
+
+    def _write_prediction(self, folder: Path, sample: Mapping[str, Any], predicted: NDArray[np.int64]) -> None:
+        file, root = Path(sample["file_name"]), self.image_root
+        name = file.relative_to(root) if root and file.is_relative_to(root) else Path(file.name)
+        if self.save_labels:
+            dtype = np.uint8 if len(self.classes) <= 256 else np.uint16
+            with atomic_path(folder / "labels" / name.with_suffix(".png")) as path:
+                Image.fromarray(predicted.astype(dtype)).save(path)
+        if self.draw is not None:
+            image = sample["image"].permute(1, 2, 0).contiguous().cpu().numpy()
+            picture = self.draw(image, predicted, self.classes)
+            with atomic_path(folder / "overlays" / name.with_suffix(".jpg")) as path:
+                Image.fromarray(picture).save(path, quality=90)
+
+    def _write_scores(
+        self, folder: Path, matrix: NDArray[np.int64], image_count: int, results: Mapping[str, float]
+    ) -> None:
+        report = {
+            "dataset": self.dataset_name,
+            "images": image_count,
+            "scores": {name: None if math.isnan(value) else value for name, value in results.items()},
+        }
+        with atomic_path(folder / "scores.json") as path:
+            path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with atomic_path(folder / "confusion_matrix.npz") as path:
+            np.savez_compressed(path, matrix=matrix, classes=np.array(self.classes))
