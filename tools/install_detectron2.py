@@ -222,7 +222,7 @@ def _pip(arguments: Sequence[str], env: dict[str, str]) -> None:
     )
 
 
-def _last_lines(text: str, count: int = 8) -> str:
+def _last_lines(text: str, count: int = 20) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
 
 
