@@ -3,7 +3,12 @@
 Importing the package registers the network with Detectron2.
 """
 
-from catseg import modeling
+import warnings
+
+# fvcore scripts two functions at import; nothing here uses them, and the notice would head every command's output.
+warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", category=FutureWarning)
+
+from catseg import modeling  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = ["modeling"]

@@ -64,7 +64,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.FINETUNE = "attention"  # what trains of the image encoder: attention, full, prompt or none
     cfg.MODEL.CLIP.PROMPT_DEPTH = 0  # blocks that get their own learned prompt tokens
     cfg.MODEL.CLIP.PROMPT_LENGTH = 0  # prompt tokens per block
-    cfg.MODEL.CLIP.TEMPLATES = "imagenet"  # prompt template set: imagenet (80), imagenet_select (7) or single (1)
+    cfg.MODEL.CLIP.TEMPLATES = (
+        "imagenet"  # prompt template set: imagenet (80), imagenet_select (7), single (1), shapes (4)
+    )
     cfg.MODEL.CLIP.TEXT_CACHE = True  # keep text features on disk, under $CATSEG_CACHE or ~/.cache/catseg
 
     cfg.MODEL.SWIN = CfgNode()
@@ -121,4 +123,4 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.CLASSES_PER_CHUNK = 32  # classes that are decoded and merged at once
     # What the best checkpoint is chosen by: <task>/<metric> on the first test set, or <dataset>/<task>/<metric>.
     cfg.TEST.BEST_METRIC = "sem_seg/mIoU"
-    cfg.TEST.SAVE_PREDICTIONS = ""  # write, under OUTPUT_DIR/predictions, "labels" (PNG), "overlays" or "both"
+    cfg.TEST.SAVE_PREDICTIONS = ""  # write, under OUTPUT_DIR/evaluation, "labels" (PNG), "overlays" or "both"

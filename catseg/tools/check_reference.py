@@ -202,9 +202,10 @@ def _error(
     value: Tensor, expected: np.ndarray, scale: float, shape: tuple[int, ...] | None = None, step: int = 1
 ) -> float:
     """Largest difference over `scale`; infinite where the shape is wrong or a number is not finite."""
-    if tuple(value.shape) != (shape if shape is not None else expected.shape):
+    sample = value.double().numpy().reshape(-1)[::step]
+    if tuple(value.shape) != (shape if shape is not None else expected.shape) or sample.size != expected.size:
         return float("inf")
-    difference = np.abs(value.double().numpy().reshape(-1)[::step] - expected.reshape(-1))
+    difference = np.abs(sample - expected.reshape(-1))
     return float(difference.max() / scale) if np.isfinite(difference).all() else float("inf")
 
 

@@ -1,0 +1,81 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.layers import ShapeSpec
+
+from catseg.modeling.aggregation import CATSegHead
+from tests.tiny import tiny_config
+
+SHAPES = {
+    "res2": ShapeSpec(channels=4, stride=4),
+    "res3": ShapeSpec(channels=6, stride=8),
+    "res4": ShapeSpec(channels=8, stride=16),
+}
+
+
+def head(folder: Path, **overrides: object) -> CATSegHead:
+    return CATSegHead(tiny_config(folder, **overrides), SHAPES, text_dim=16, num_templates=3)
+
+
+def inputs(classes: int) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+    maps = {name: torch.randn(2, spec.channels, 64 // spec.stride, 64 // spec.stride) for name, spec in SHAPES.items()}
+    return torch.randn(2, 4, 4, 16), maps, F.normalize(torch.randn(classes, 3, 16), dim=-1)
+
+
+def test_result_does_not_depend_on_the_chunk_or_on_recording(tmp_path: Path) -> None:
+    module = head(tmp_path).eval()
+    image, maps, text = inputs(5)
+    recorded = module(image, maps, text, chunk=2)
+    assert recorded.shape == (2, 5, 16, 16)
+    with torch.no_grad():
+        for chunk in (1, 3, 100):
+            torch.testing.assert_close(module(image, maps, text, chunk=chunk), recorded, rtol=1e-4, atol=1e-5)
+
+
+def test_order_of_classes_is_the_order_of_logits(tmp_path: Path) -> None:
+    module = head(tmp_path).eval()
+    image, maps, text = inputs(4)
+    order = torch.tensor([2, 0, 3, 1])
+    with torch.no_grad():
+        logits = module(image, maps, text, chunk=4)
+        torch.testing.assert_close(module(image, maps, text[order], chunk=4), logits[:, order], rtol=1e-4, atol=1e-5)
+
+
+def test_checkpointing_changes_memory_not_gradients(tmp_path: Path) -> None:
+    image, maps, text = inputs(2)
+    plain, recomputed = head(tmp_path), head(tmp_path, MODEL__ACTIVATION_CHECKPOINTING=True)
+    recomputed.load_state_dict(plain.state_dict())
+    for module in (plain, recomputed):
+        module(image, maps, text, chunk=1).square().mean().backward()
+    for one, other in zip(plain.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_maps_of_other_strides_are_resized(tmp_path: Path) -> None:
+    module = head(tmp_path).eval()
+    image, maps, text = inputs(2)
+    coarse = maps | {"res2": maps["res2"][..., :8, :8]}
+    with torch.no_grad():
+        resized = F.interpolate(coarse["res2"], size=(16, 16), mode="bilinear", align_corners=False)
+        expected = module(image, coarse | {"res2": resized}, text, chunk=2)
+        torch.testing.assert_close(module(image, coarse, text, chunk=2), expected)
+
+
+def test_prior_sets_the_last_bias(tmp_path: Path) -> None:
+    bias = head(tmp_path, MODEL__SEM_SEG_HEAD__PRIOR_PROB=0.1).aggregator.decoder.head.bias
+    assert bias.item() == pytest.approx(math.log(0.1 / 0.9))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [2]}, r"POOLING_SIZES \[2\] .* NUM_LAYERS 2"),
+        ({"MODEL__SEM_SEG_HEAD__IN_FEATURES": ["res2", "res3", "res5"]}, r"IN_FEATURES asks for \['res5'\]"),
+    ],
+)
+def test_unusable_options_are_named(tmp_path: Path, overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        head(tmp_path, **overrides)

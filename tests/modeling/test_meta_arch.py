@@ -1,0 +1,180 @@
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from catseg.modeling.meta_arch import CATSeg
+from tests.tiny import tiny_config, tiny_model
+
+CLASSES = ["wall", "building, edifice", "sky", "red kite", "sea"]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> CATSeg:
+    torch.manual_seed(0)
+    return tiny_model(tmp_path)
+
+
+def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def training_batch(size: int = 64) -> list[dict[str, torch.Tensor]]:
+    return [{"image": picture(size, size, i), "sem_seg": torch.randint(2, (size, size))} for i in range(2)]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (1, 1), (7, 200), (130, 33)])
+def test_any_size_gives_a_probability_per_class_and_pixel(model: CATSeg, size: tuple[int, int]) -> None:
+    (result,) = model([{"image": picture(*size)}])
+    assert result["sem_seg"].shape == (3, *size)
+    assert result["sem_seg"].min() >= 0
+    assert result["sem_seg"].max() <= 1
+
+
+def test_output_size_follows_the_record(model: CATSeg) -> None:
+    (result,) = model([{"image": picture(50, 60), "height": 20, "width": 33}])
+    assert result["sem_seg"].shape == (3, 20, 33)
+
+
+@pytest.mark.parametrize("sliding", [True, False])
+def test_labels_are_the_argmax_of_the_probabilities(tmp_path: Path, sliding: bool) -> None:
+    model = tiny_model(tmp_path, TEST__SLIDING_WINDOW=sliding, TEST__CLASSES_PER_CHUNK=2)
+    model.set_vocabulary(CLASSES)
+    item = {"image": picture(50, 60), "height": 40, "width": 30}
+    (labels,), (full,) = model.predict_labels([item]), model([item])
+    best, index = full["sem_seg"].max(dim=0)
+    assert labels["labels"].dtype == torch.int64
+    assert torch.equal(labels["labels"], index)
+    assert torch.equal(labels["scores"], best)
+
+
+def test_chunks_do_not_change_the_result(model: CATSeg) -> None:
+    model.set_vocabulary(CLASSES)
+    item = {"image": picture(50, 60)}
+    (expected,) = model([item])
+    for crops, classes in ((1, 1), (2, 3), (100, 100)):
+        model.crops_per_chunk, model.classes_per_chunk = crops, classes
+        torch.testing.assert_close(model([item])[0]["sem_seg"], expected["sem_seg"], rtol=1e-4, atol=1e-6)
+
+
+def test_several_pictures_give_what_each_alone_gives(model: CATSeg) -> None:
+    items = [{"image": picture(50, 60, 1)}, {"image": picture(64, 20, 2)}]
+    together = model(items)
+    for item, result in zip(items, together, strict=True):
+        assert torch.equal(model([item])[0]["sem_seg"], result["sem_seg"])
+
+
+def test_vocabulary_can_change_between_pictures(model: CATSeg) -> None:
+    item = {"image": picture(50, 60)}
+    (before,) = model([item])
+    model.set_vocabulary(["sky"])
+    assert model.classes == ("sky",)
+    assert model([item])[0]["sem_seg"].shape[0] == 1
+    model.set_vocabulary(["wall", "building, edifice", "sky"])
+    assert torch.equal(model([item])[0]["sem_seg"], before["sem_seg"])
+
+
+def test_only_new_names_are_encoded(model: CATSeg) -> None:
+    model([{"image": picture(8, 8)}])
+    encoded = model.text_encoder.encoded_prompts
+    model.set_vocabulary(["sky", "wall", "moon"])
+    model([{"image": picture(8, 8)}])
+    assert model.text_encoder.encoded_prompts == encoded + 1
+
+
+def test_text_features_follow_loaded_weights(model: CATSeg) -> None:
+    before = model.text_features(model.classes)
+    state = {name: tensor + 0.1 * torch.randn_like(tensor) for name, tensor in model.state_dict().items()}
+    model.load_state_dict(state)
+    assert not torch.allclose(model.text_features(model.classes), before)
+
+
+def test_a_model_without_vocabulary_says_so(tmp_path: Path) -> None:
+    model = CATSeg(tiny_config(tmp_path))
+    with pytest.raises(RuntimeError, match=r"call set_train_vocabulary\(names\) first"):
+        model(training_batch())
+    with pytest.raises(RuntimeError, match=r"call set_vocabulary\(names\) first"):
+        model.eval()([{"image": picture(8, 8)}])
+
+
+@pytest.mark.parametrize("names", [[], "sky"])
+def test_a_vocabulary_is_a_list(model: CATSeg, names: object) -> None:
+    with pytest.raises(ValueError, match="a list of at least one class name"):
+        model.set_vocabulary(names)
+
+
+def test_training_gives_a_loss_with_gradients_for_what_trains_and_nothing_else(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path, SOLVER__BACKBONE_MULTIPLIER=0.1).train()
+    losses = model(training_batch())
+    assert list(losses) == ["loss_sem_seg"]
+    losses["loss_sem_seg"].backward()
+    for name, parameter in model.named_parameters():
+        trained = not name.startswith("clip.") and "norm0" not in name
+        trained |= name.startswith("clip.visual.") and ("attn" in name or "position" in name)
+        assert parameter.requires_grad == trained, name
+        assert (parameter.grad is not None) == trained, name
+        assert not trained or parameter.grad.isfinite().all(), name
+
+
+def test_a_frozen_backbone_has_no_trained_parameter(model: CATSeg) -> None:
+    assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
+
+
+def test_loss_weight_scales_the_loss(tmp_path: Path) -> None:
+    losses = []
+    for weight in (1.0, 3.0):
+        torch.manual_seed(0)
+        model = tiny_model(tmp_path, MODEL__SEM_SEG_HEAD__LOSS_WEIGHT=weight, MODEL__SWIN__DROP_PATH_RATE=0.0).train()
+        torch.manual_seed(1)
+        losses.append(model(training_batch())["loss_sem_seg"])
+    torch.testing.assert_close(losses[1], 3 * losses[0])
+
+
+def test_labels_outside_the_training_vocabulary_are_named(model: CATSeg) -> None:
+    batch = [{"image": picture(64, 64), "sem_seg": torch.full((64, 64), 9)}]
+    with pytest.raises(ValueError, match=r"labels must be 0..1 or 255"):
+        model.train()(batch)
+
+
+@pytest.mark.parametrize("mode", ["attention", "full", "prompt", "none"])
+def test_every_finetuning_mode_trains(tmp_path: Path, mode: str) -> None:
+    prompts = {"MODEL__CLIP__PROMPT_DEPTH": 2, "MODEL__CLIP__PROMPT_LENGTH": 3} if mode == "prompt" else {}
+    model = tiny_model(tmp_path, MODEL__CLIP__FINETUNE=mode, **prompts).train()
+    model(training_batch())["loss_sem_seg"].backward()
+    trained = [name for name, parameter in model.clip.named_parameters() if parameter.grad is not None]
+    assert bool(trained) == (mode != "none")
+
+
+def test_resnet_serves_as_backbone(tmp_path: Path) -> None:
+    overrides = {
+        "MODEL__BACKBONE__NAME": "build_resnet_backbone",
+        "MODEL__RESNETS__DEPTH": 50,
+        "MODEL__RESNETS__OUT_FEATURES": ["res2", "res3", "res4"],
+    }
+    model = tiny_model(tmp_path, **overrides)
+    (result,) = model([{"image": picture(20, 30)}])
+    assert result["sem_seg"].shape == (3, 20, 30)
+    assert model.sem_seg_head.aggregator.guidance.appearance.in_channels == 1024
+
+
+def test_bfloat16_autocast_stays_close(model: CATSeg) -> None:
+    item = {"image": picture(50, 60)}
+    (full,) = model([item])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (half,) = model([item])
+    assert half["sem_seg"].dtype == torch.float32
+    assert F.l1_loss(half["sem_seg"], full["sem_seg"]) < 0.02
+
+
+def test_each_clip_parameter_is_stored_once(model: CATSeg) -> None:
+    storages = [tensor.data_ptr() for tensor in model.state_dict().values()]
+    assert len(storages) == len(set(storages))
+    assert not any("pixel" in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize("key", ["TEST__CROPS_PER_CHUNK", "TEST__CLASSES_PER_CHUNK"])
+def test_empty_chunks_are_named(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="CROPS_PER_CHUNK and CLASSES_PER_CHUNK must be positive"):
+        tiny_model(tmp_path, **{key: 0})

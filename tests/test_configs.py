@@ -1,0 +1,58 @@
+"""Every shipped config loads, names only known keys and datasets, and builds at reduced size."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+
+from catseg.config import load_config
+from catseg.data.registration import register_datasets
+from tests.tiny import option_words, tiny_options
+
+CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.name != "base.yaml")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_at_reduced_size_and_runs(path: Path, tmp_path: Path) -> None:
+    register_datasets()
+    full = load_config(path)
+    for name in (*full.DATASETS.TRAIN, *full.DATASETS.TEST):
+        assert len(MetadataCatalog.get(name).stuff_classes) > 1
+    options = tiny_options(tmp_path)
+    options["MODEL.BACKBONE.NAME"] = full.MODEL.BACKBONE.NAME
+    model = build_model(load_config(path, option_words(options))).eval()
+    model.set_vocabulary(["sky", "sea"])
+    (result,) = model([{"image": torch.randint(256, (3, 30, 40), dtype=torch.uint8)}])
+    assert result["sem_seg"].shape == (2, 30, 40)
+
+
+def test_published_setting() -> None:
+    cfg = load_config("configs/catseg_ade150.yaml")
+    assert cfg.DATASETS.TRAIN == ("coco_2017_train_stuff_all_sem_seg",)
+    assert cfg.DATASETS.TEST == ("ade20k_150_test_sem_seg",)
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR) == (80000, 4, 2e-4)
+    assert (cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE) == ("full_model", 0.01)
+    assert (cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.WEIGHT_DECAY_NORM, cfg.SOLVER.WEIGHT_DECAY_EMBED) == (1e-4, 0, 0)
+    assert (cfg.SOLVER.BACKBONE_MULTIPLIER, cfg.SOLVER.CLIP_MULTIPLIER) == (0, 0.01)
+    assert (cfg.TEST.SLIDING_SIZE, cfg.TEST.SLIDING_KERNEL, cfg.TEST.SLIDING_OVERLAP) == ([640, 640], 384, 0.333)
+    assert (cfg.MODEL.SWIN.EMBED_DIM, cfg.MODEL.SWIN.DEPTHS, cfg.MODEL.SWIN.WINDOW_SIZE) == (128, [2, 2, 18], 12)
+    assert (cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.WEIGHTS) == ("ViT-L-14-336-quickgelu", "openai")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (["SOLVER.MAX_ITER"], ValueError, "KEY VALUE pairs, got 1 words"),
+        (["MODEL.SWAN.DEPTHS", "[1]"], KeyError, "SWAN"),
+    ],
+)
+def test_bad_overrides_are_named(options: list[str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load_config("configs/base.yaml", options)
+
+
+def test_missing_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no config file .*nothing.yaml"):
+        load_config(tmp_path / "nothing.yaml")
