@@ -4,6 +4,8 @@ Keys that Detectron2 already has keep Detectron2's meaning; keys that the author
 names. Guidance widths are not keys: the head derives them from the backbone's `output_shape()` and the CLIP model.
 """
 
+import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,8 +33,8 @@ def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode
 
     Raises:
         FileNotFoundError: if `config_file` does not exist.
-        KeyError: if the file or `options` names a key that does not exist.
-        ValueError: if `options` does not hold pairs.
+        ValueError: if `options` does not hold pairs, or the file or `options` names a key that does not exist or gives
+            it a value of another type.
     """
     path = Path(config_file)
     if not path.is_file():
@@ -41,9 +43,28 @@ def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode
         raise ValueError(f"overrides come as KEY VALUE pairs, got {len(options)} words: {list(options)}")
     cfg = get_cfg()
     add_catseg_config(cfg)
-    cfg.merge_from_file(str(path))
-    cfg.merge_from_list(list(options))
+    try:
+        cfg.merge_from_file(str(path))
+        cfg.merge_from_list(list(options))
+    except (KeyError, AssertionError) as error:  # what yacs raises for a key that does not exist
+        unknown = re.search(r"[A-Z0-9_]+(\.[A-Z0-9_]+)+", str(error))
+        if unknown is None:
+            raise
+        raise ValueError(f"no config key {unknown[0]}{_suggestion(cfg, unknown[0])}") from error
     return cfg
+
+
+def _suggestion(cfg: CfgNode, unknown: str) -> str:
+    close = difflib.get_close_matches(unknown, _keys(cfg), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else "; catseg/config.py lists this project's keys"
+
+
+def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    return [
+        key
+        for name, value in cfg.items()
+        for key in (_keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [f"{prefix}{name}"])
+    ]
 
 
 def _add_model_keys(cfg: CfgNode) -> None:

@@ -42,15 +42,24 @@ def test_published_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("options", "message"),
     [
-        (["SOLVER.MAX_ITER"], ValueError, "KEY VALUE pairs, got 1 words"),
-        (["MODEL.SWAN.DEPTHS", "[1]"], KeyError, "SWAN"),
+        (["SOLVER.MAX_ITER"], "KEY VALUE pairs, got 1 words"),
+        (["MODEL.SWAN.DEPTHS", "[1]"], r"no config key MODEL.SWAN.DEPTHS; did you mean MODEL.SWIN.DEPTHS"),
+        (["QQQ.WWW", "1"], r"no config key QQQ.WWW; catseg/config.py lists"),
+        (["SOLVER.MAX_ITER", "many"], r"SOLVER.MAX_ITER"),
     ],
 )
-def test_bad_overrides_are_named(options: list[str], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_bad_overrides_are_named(options: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         load_config("configs/base.yaml", options)
+
+
+def test_unknown_keys_in_a_file_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("MODEL:\n  CLIP:\n    NAMES: ViT-B-16\n")
+    with pytest.raises(ValueError, match=r"no config key MODEL.CLIP.NAMES; did you mean MODEL.CLIP.NAME"):
+        load_config(config)
 
 
 def test_missing_config_is_named(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_renaming_is_anchored() -> None:
 
 def test_unknown_missing_and_misshapen_tensors_are_listed() -> None:
     state = {"old.1.weight": torch.ones(2), "stranger": torch.ones(1)}
-    with pytest.raises(ValueError, match="1 unknown: stranger; 1 missing: new.bias; 1 of another shape: ") as error:
+    with pytest.raises(ValueError, match=r"1 unknown: stranger; 1 missing: new.bias; 1 of another shape: ") as error:
         TABLE.convert(state, shapes(new__block1__weight=(3,), new__bias=(1,)))
     assert "new.block1.weight (2,) instead of (3,)" in str(error.value)
     assert "a test" in str(error.value)
@@ -83,5 +83,5 @@ def test_swin_classifiers_load_into_backbones_of_fewer_stages(depths: list[int])
 
 def test_swin_of_another_size_is_refused() -> None:
     backbone = D2SwinTransformer(embed_dim=8, depths=[1, 1, 3], num_heads=[1, 1, 2], window_size=4)
-    with pytest.raises(ValueError, match="missing: layers.2.blocks.2.norm1.weight"):
+    with pytest.raises(ValueError, match=r"missing: layers.2.blocks.2.norm1.weight"):
         convert_swin(four_stage_classifier(), {name: tensor.shape for name, tensor in backbone.state_dict().items()})
