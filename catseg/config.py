@@ -85,10 +85,13 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.FINETUNE = "attention"  # what trains of the image encoder: attention, full, prompt or none
     cfg.MODEL.CLIP.PROMPT_DEPTH = 0  # blocks that get their own learned prompt tokens
     cfg.MODEL.CLIP.PROMPT_LENGTH = 0  # prompt tokens per block
-    cfg.MODEL.CLIP.TEMPLATES = (
-        "imagenet"  # prompt template set: imagenet (80), imagenet_select (7), single (1), shapes (4)
-    )
+    # Set of prompt templates: imagenet (80), imagenet_select (7), single (1) or shapes (4).
+    cfg.MODEL.CLIP.TEMPLATES = "imagenet"
     cfg.MODEL.CLIP.TEXT_CACHE = True  # keep text features on disk, under $CATSEG_CACHE or ~/.cache/catseg
+
+    # Of every backbone of this project but D2SwinTransformer, which has its own keys: one of the family's sizes.
+    cfg.MODEL.BACKBONE.SIZE = ""
+    cfg.MODEL.BACKBONE.DROP_PATH_RATE = 0.3  # stochastic depth of the last block; it rises linearly from 0
 
     cfg.MODEL.SWIN = CfgNode()
     cfg.MODEL.SWIN.EMBED_DIM = 128

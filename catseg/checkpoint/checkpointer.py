@@ -11,14 +11,14 @@ from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor
 
 from catseg.checkpoint.files import read_checkpoint, require_file
-from catseg.checkpoint.official import CAT_SEG, convert_swin
+from catseg.checkpoint.official import CAT_SEG
 from catseg.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
 LAST = "last_checkpoint"
-# Classification files lack Swin's output norms; Caffe2's have merged the statistics of batch norms into the weights.
-_INITIAL_WILL_DO = re.compile(r"norm\d+\.(weight|bias)|.*\.(running_mean|running_var|num_batches_tracked)")
+# Files in Caffe2's format have merged the statistics of batch norms into the weights.
+_MERGED_STATISTICS = re.compile(r".*\.(running_mean|running_var|num_batches_tracked)")
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -64,7 +64,7 @@ class Checkpointer(DetectionCheckpointer):
 
         Args:
             path: "" for nothing; a file or URL of: a checkpoint of this project; one of CAT-Seg v1 as published; for
-                the backbone alone, a Swin classification model or a ResNet of Detectron2's model zoo.
+                the backbone alone, its published classification model or a ResNet of Detectron2's model zoo.
             checkpointables: names of what to load beside the model; all by default.
 
         Returns:
@@ -134,19 +134,26 @@ class Checkpointer(DetectionCheckpointer):
         if backbone is None:
             raise ValueError(f"{path} does not hold one tensor of this network")
         own = backbone.state_dict()
-        if "patch_embed.proj.weight" in state and "patch_embed.proj.weight" in own:
-            weights = convert_swin(state, {name: tensor.shape for name, tensor in own.items()})
+        converter = CONVERTERS.get(type(backbone).__name__)
+        if converter is None:
+            weights = _match_by_name(state, own, author=author, path=path)
         else:
-            matched = align_and_update_state_dicts(own, state, c2_conversion=author == "Caffe2")
-            weights = {name: tensor for name, tensor in matched.items() if name in own}
-        missing = [name for name in own if name not in weights]
-        lacking = [name for name in missing if not _INITIAL_WILL_DO.fullmatch(name)]
-        if lacking:
-            raise ValueError(f"{path} fits neither the network nor its backbone, which also needs {', '.join(lacking)}")
+            weights = converter(state, {name: tensor.shape for name, tensor in own.items()})
         backbone.load_state_dict(weights, strict=False)
+        initial = [name for name in own if name not in weights]
         logger.info(
-            "Loaded %s into the backbone alone (%d tensors; initial values stay in: %s)",
+            "Loaded %s into the backbone alone: %d tensors; initial values stay in %s",
             path,
             len(weights),
-            ", ".join(missing) or "none",
+            ", ".join(initial) or "none",
         )
+
+
+def _match_by_name(state: dict[str, Tensor], own: dict[str, Tensor], *, author: str, path: str) -> dict[str, Tensor]:
+    """Import weights of Detectron2's own backbones, which come under several names."""
+    matched = align_and_update_state_dicts(own, state, c2_conversion=author == "Caffe2")
+    weights = {name: tensor for name, tensor in matched.items() if name in own}
+    lacking = [name for name in own if name not in weights and not _MERGED_STATISTICS.fullmatch(name)]
+    if lacking:
+        raise ValueError(f"{path} fits neither the network nor its backbone, which also needs {', '.join(lacking)}")
+    return weights

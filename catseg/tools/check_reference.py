@@ -25,8 +25,9 @@ from catseg.checkpoint.official import CAT_SEG
 from catseg.modeling.aggregation.aggregator import AggregationLayer, Aggregator
 from catseg.modeling.meta_arch import CATSeg
 from catseg.modeling.sliding_window import WholeImage
-from catseg.tools.reference_build import UnsupportedCaseError, build_backbone, build_catseg
-from catseg.tools.reference_case import ReferenceCase, load_case
+from catseg.tools.reference_backbones import build_backbone
+from catseg.tools.reference_case import ReferenceCase, UnsupportedCaseError, load_case
+from catseg.tools.reference_catseg import build_catseg
 
 CATSEG_TOLERANCE = 1e-4
 COST_EMBEDDING = "cost_embedding_bt"  # crops and classes in one axis, as the reference stores it

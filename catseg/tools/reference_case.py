@@ -50,6 +50,10 @@ def fill(name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.asarray(values, dtype=np.float32).reshape(shape))
 
 
+class UnsupportedCaseError(Exception):
+    """A case asks for a network that this project does not have."""
+
+
 @dataclass(frozen=True)
 class ReferenceCase:
     """One case.

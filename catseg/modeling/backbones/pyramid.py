@@ -1,9 +1,14 @@
-"""What every backbone of the project shares: named maps, coarse to fine, as Detectron2 wants them."""
+"""What every backbone of the project shares: named maps at Detectron2's names and strides, freezing, sizes by name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class PyramidBackbone(Backbone):
@@ -13,32 +18,76 @@ class PyramidBackbone(Backbone):
     for the names in `out_features`, and `stage_modules`.
     """
 
-    def __init__(self, *, channels: Sequence[int], strides: Sequence[int], out_features: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        out_features: Sequence[str],
+        activation_checkpointing: bool = False,
+    ) -> None:
         """Declare the maps.
 
         Args:
             channels: width of each stage's map.
             strides: pixels per cell of each stage's map.
             out_features: which maps to return.
+            activation_checkpointing: recompute what goes through `run` in the backward pass, to save memory.
 
         Raises:
-            ValueError: if `out_features` names a map that no stage gives.
+            ValueError: if `out_features` is empty or names a map that no stage gives.
         """
         super().__init__()
         names = [f"res{i + 2}" for i in range(len(channels))]
-        unknown = [name for name in out_features if name not in names]
-        if unknown or not out_features:
+        if not out_features or any(name not in names for name in out_features):
             raise ValueError(f"OUT_FEATURES must name some of {names}, got {list(out_features)}")
+        self.activation_checkpointing = activation_checkpointing
         self._out_features = [name for name in names if name in out_features]
         self._out_feature_channels = dict(zip(names, channels, strict=True))
         self._out_feature_strides = dict(zip(names, strides, strict=True))
 
-    def stage_modules(self) -> list[list[nn.Module]]:
-        """The modules of the stem, then those of each stage."""
+    def stage_modules(self) -> list[list[nn.Module | nn.Parameter]]:
+        """The modules and bare parameters of the stem, then those of each stage."""
         raise NotImplementedError
 
     def freeze(self, freeze_at: int) -> None:
         """Stop training of the first `freeze_at` parts, as Detectron2 counts them: the stem is 1, `res2` is 2."""
-        frozen: Iterable[nn.Module] = (module for part in self.stage_modules()[:freeze_at] for module in part)
-        for module in frozen:
-            module.requires_grad_(False)
+        for part in self.stage_modules()[:freeze_at]:
+            for item in part:
+                item.requires_grad_(False)
+
+    def run(self, block: nn.Module, *inputs: Any) -> Tensor:
+        """`block(*inputs)`, recomputed in the backward pass if activation checkpointing is on."""
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+
+class SizedBackbone(PyramidBackbone):
+    """A backbone that comes in named sizes: `MODEL.BACKBONE.NAME` chooses the class and `MODEL.BACKBONE.SIZE` the size.
+
+    Attributes:
+        sizes: name of a size, as in its paper and in lower case, to the constructor arguments that make it up.
+    """
+
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Read `MODEL.BACKBONE` and `MODEL.ACTIVATION_CHECKPOINTING`; the maps are those that the head asks for.
+
+        Raises:
+            ValueError: if `MODEL.BACKBONE.SIZE` is not one of `sizes`.
+        """
+        options = cfg.MODEL.BACKBONE
+        if options.SIZE not in cls.sizes:
+            raise ValueError(
+                f"MODEL.BACKBONE.SIZE of {cls.__name__} must be one of {', '.join(cls.sizes)}, got {options.SIZE!r}"
+            )
+        return {
+            **cls.sizes[options.SIZE],
+            "drop_path_rate": options.DROP_PATH_RATE,
+            "out_features": cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES,
+            "freeze_at": options.FREEZE_AT,
+            "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
+        }

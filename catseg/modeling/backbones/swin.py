@@ -6,13 +6,11 @@ Each block pads the normed map to whole windows first and rolls it then, at any 
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from timm.layers import PatchEmbed, calculate_drop_path_rates
-from timm.models import checkpoint_seq
 from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
@@ -90,8 +88,12 @@ class D2SwinTransformer(PyramidBackbone):
             raise ValueError(f"SWIN.DEPTHS {list(depths)} and SWIN.NUM_HEADS {list(num_heads)} must have equal lengths")
         channels = [embed_dim * 2**i for i in range(len(depths))]
         strides = [PATCH_SIZE * 2**i for i in range(len(depths))]
-        super().__init__(channels=channels, strides=strides, out_features=out_features)
-        self.activation_checkpointing = activation_checkpointing
+        super().__init__(
+            channels=channels,
+            strides=strides,
+            out_features=out_features,
+            activation_checkpointing=activation_checkpointing,
+        )
         self.patch_embed = PatchEmbed(
             img_size=None, patch_size=PATCH_SIZE, embed_dim=embed_dim, norm_layer=nn.LayerNorm, output_fmt="NHWC",
             dynamic_img_pad=True,
@@ -131,9 +133,11 @@ class D2SwinTransformer(PyramidBackbone):
             "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
         }
 
-    def stage_modules(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module | nn.Parameter]]:
         """The patch embedding, then each stage with its output norm."""
-        stages = [[layer, self.get_submodule(f"norm{i}")] for i, layer in enumerate(self.layers)]
+        stages: list[list[nn.Module | nn.Parameter]] = [
+            [layer, self.get_submodule(f"norm{i}")] for i, layer in enumerate(self.layers)
+        ]
         return [[self.patch_embed], *stages]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -148,8 +152,8 @@ class D2SwinTransformer(PyramidBackbone):
         x = self.patch_embed(images)
         maps: dict[str, Tensor] = {}
         for i, layer in enumerate(cast(Iterable[SwinStage], self.layers)):
-            checkpointed = self.activation_checkpointing and torch.is_grad_enabled()
-            x = checkpoint_seq(layer.blocks, x, use_reentrant=False) if checkpointed else layer.blocks(x)
+            for block in layer.blocks:
+                x = self.run(block, x)
             if f"res{i + 2}" in self._out_features:
                 maps[f"res{i + 2}"] = self.get_submodule(f"norm{i}")(x).permute(0, 3, 1, 2)
             if layer.downsample is not None:

@@ -1,20 +1,17 @@
-"""Rebuild the network of a reference case with this project's own configuration, building and weight import."""
+"""Rebuild the network of a CAT-Seg reference case with this project's own configuration, building and weight import."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
-from torch import nn
 
-from catseg.checkpoint.official import CAT_SEG, convert_swin
+from catseg.checkpoint.official import CAT_SEG
 from catseg.config import add_catseg_config
-from catseg.modeling.backbones import D2SwinTransformer
 from catseg.modeling.meta_arch import CATSeg
-from catseg.tools.reference_case import ReferenceCase
+from catseg.tools.reference_case import ReferenceCase, UnsupportedCaseError
 
 # The authors' config files, as differences to our defaults.
 CONFIG_FILES: dict[str, dict[str, Any]] = {
@@ -49,10 +46,6 @@ RENAMED_OPTIONS: dict[str, tuple[str, ...]] = {
     "MODEL.SWIN.PRETRAIN_IMG_SIZE": (),
     "MODEL.WEIGHTS": (),
 }
-
-
-class UnsupportedCaseError(Exception):
-    """The case asks for a network that this project does not have."""
 
 
 def build_catseg(case: ReferenceCase, folder: Path) -> CATSeg:
@@ -99,46 +92,6 @@ def clip_model_config(clip: Mapping[str, Any]) -> dict[str, Any]:
             "layers": clip["tl"],
         },
     }
-
-
-def build_backbone(case: ReferenceCase) -> nn.Module:
-    """Build the network of a backbone case and load its weights.
-
-    Returns:
-        The backbone on the CPU, in evaluation mode.
-
-    Raises:
-        UnsupportedCaseError: if its family is unknown.
-        ValueError: if its weights do not fit.
-    """
-    family = case.config["family"]
-    if family not in BACKBONE_FAMILIES:
-        raise UnsupportedCaseError(f"backbone family {family!r}; known are {', '.join(BACKBONE_FAMILIES)}")
-    build, convert = BACKBONE_FAMILIES[family]
-    backbone = build(case.config["args"], tuple(case.config["output_shapes"]))
-    expected = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
-    backbone.load_state_dict(convert(case.state_dict(), expected))
-    return backbone.eval()
-
-
-def _build_swin(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
-    for name, only in (("patch_size", 4), ("in_chans", 3), ("qkv_bias", True), ("qk_scale", None), ("ape", False)):
-        if args.get(name, only) != only:
-            raise UnsupportedCaseError(f"Swin with {name} {args[name]!r}")
-    return D2SwinTransformer(
-        embed_dim=args["embed_dim"],
-        depths=args["depths"],
-        num_heads=args["num_heads"],
-        window_size=args["window_size"],
-        mlp_ratio=args["mlp_ratio"],
-        out_features=out_features,
-    )
-
-
-# Family -> how to build it from the official constructor's arguments and the wanted maps, and how to import weights.
-BACKBONE_FAMILIES: dict[str, tuple[Callable[..., nn.Module], Callable[..., dict[str, torch.Tensor]]]] = {
-    "swin": (_build_swin, convert_swin),
-}
 
 
 def _catseg_config(config: Mapping[str, Any], clip_file: Path) -> CfgNode:
