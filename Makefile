@@ -1,6 +1,5 @@
 # PYTHON makes the virtual environment (3.11 or later); ARGS is handed to the command of `demo` or `test`.
 PYTHON ?= python3
-
 ARGS ?=
 
 VENV := .venv
@@ -12,7 +11,7 @@ INSTALLED := $(VENV)/catseg-installed
 INCOMPLETE := $(VENV)/catseg-incomplete
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint format lock clean
 
 help: ## Show this help
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +34,15 @@ lint: $(INSTALLED) ## Check style, types, the import rule and that the packages 
 format: $(INSTALLED) ## Format the code and repair what ruff can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+lock: ## Renew requirements.lock: the newest versions that pyproject.toml allows
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install pip==$(PIP_VERSION) ".[dev]"
+	head -n 2 requirements.lock > build/requirements.lock
+	build/lock/bin/python -m pip freeze --all --exclude catseg --exclude pip \
+	    | sed -E '/^(cuda|nvidia|triton)/ s/$$/; platform_system == "Linux"/' >> build/requirements.lock
+	mv build/requirements.lock requirements.lock
+	rm -rf build/lock
 
 clean: ## Remove .venv, caches and build files; output/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
