@@ -10,6 +10,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor
 
+from catseg.checkpoint.backbones import CONVERTERS
 from catseg.checkpoint.files import read_checkpoint, require_file
 from catseg.checkpoint.official import CAT_SEG
 from catseg.files import atomic_path

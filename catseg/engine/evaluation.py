@@ -50,11 +50,15 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    """Build the evaluator of a test set, which writes predictions if TEST.SAVE_PREDICTIONS asks for them."""
+    """Build the evaluator of a test set.
+
+    It writes to `evaluation/<dataset>` in OUTPUT_DIR: the scores, the confusion matrix and, if TEST.SAVE_PREDICTIONS
+    asks for them, label maps and overlays.
+    """
     wanted = cfg.TEST.SAVE_PREDICTIONS
     return SemSegEvaluator(
         dataset_name,
-        output_dir=str(Path(cfg.OUTPUT_DIR) / "predictions" / dataset_name) if wanted else None,
+        output_dir=Path(cfg.OUTPUT_DIR) / "evaluation" / dataset_name,
         save_labels=wanted in ("labels", "both"),
         draw=overlay if wanted in ("overlays", "both") else None,
     )
@@ -87,8 +91,8 @@ def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
 
 
 def overall_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Leave out the metrics of single classes, which the evaluator names `<metric>-<class>`."""
-    return {name: value for name, value in metrics.items() if "-" not in name}
+    """Leave out the metrics of single classes, `IoU-<class>` and `ACC-<class>`."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("IoU-", "ACC-"))}
 
 
 def find_metric(results: Results, name: str) -> float:

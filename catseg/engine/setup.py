@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import detectron2
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -19,7 +20,10 @@ from detectron2.utils.logger import setup_logger
 from catseg import __version__
 from catseg.checkpoint.files import find_checkpoints, require_file
 from catseg.config import load_config
+from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import register_datasets
+from catseg.engine.evaluation import find_metric
+from catseg.evaluation.confusion import scores
 from catseg.files import atomic_path
 
 AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -128,21 +132,27 @@ def _check_data(cfg: CfgNode, *, training: bool) -> None:
         if not DatasetCatalog.get(name):
             raise FileNotFoundError(f"dataset {name} holds no pictures")
     if training:
-        check_same_classes(cfg.DATASETS.TRAIN)
+        _check_same_classes(cfg.DATASETS.TRAIN)
+        SemSegDatasetMapper(cfg, is_train=True)  # for its own checks
+        _check_best_metric(cfg)
 
 
-def check_same_classes(dataset_names: Sequence[str]) -> list[str]:
-    """Return the class names that datasets share.
-
-    Raises:
-        ValueError: if their lists of classes differ, so that their labels cannot be mixed.
-    """
+def _check_same_classes(dataset_names: Sequence[str]) -> None:
     first, *others = dataset_names
-    classes = list(MetadataCatalog.get(first).stuff_classes)
     for other in others:
-        if list(MetadataCatalog.get(other).stuff_classes) != classes:
+        if MetadataCatalog.get(other).stuff_classes != MetadataCatalog.get(first).stuff_classes:
             raise ValueError(f"DATASETS.TRAIN mixes {first} and {other}, whose lists of classes differ")
-    return classes
+
+
+def _check_best_metric(cfg: CfgNode) -> None:
+    """Look the metric up in the scores of made-up predictions, so that a wrong name is not found after hours."""
+    results = {}
+    for name in cfg.DATASETS.TEST:
+        metadata = MetadataCatalog.get(name)
+        made_up = np.eye(len(metadata.stuff_classes), dtype=np.int64)
+        results[name] = {"sem_seg": scores(made_up, metadata.stuff_classes, metadata.get("score_groups"))}
+    if results:
+        find_metric(results, cfg.TEST.BEST_METRIC)
 
 
 def _check_output_folder(folder: Path) -> None:
