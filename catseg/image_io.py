@@ -37,14 +37,16 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     with path.open("rb") as file:  # apart from decoding, so that "permission denied" is not called a damaged image
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                warnings.simplefilter("ignore")  # large or slightly damaged, but readable
                 with Image.open(file) as image:
                     return pil_to_rgb(image)
         except UnidentifiedImageError as error:
             raise ValueError(f"{path} is no image in a format that Pillow reads") from error
         except Image.DecompressionBombError as error:
             raise ValueError(f"{path} is too large to be decoded safely: {error}") from error
-        except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow raises all kinds of errors for damaged files
             raise ValueError(f"{path} cannot be decoded, it may be damaged: {error}") from error
 
 

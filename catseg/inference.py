@@ -20,7 +20,15 @@ from catseg.config import load_config
 from catseg.data.registration import register_datasets
 from catseg.files import atomic_path
 from catseg.image_io import read_image, to_rgb
-from catseg.visualization import class_shares, overlay, save_label_png, save_picture
+from catseg.visualization import (
+    class_shares,
+    heatmap,
+    overlay,
+    save_label_png,
+    save_picture,
+    score_grid,
+    short_names,
+)
 from catseg.vocabulary import load_vocabulary
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | torch.Tensor
@@ -56,6 +64,20 @@ class Segmentation:
         """Draw the classes over the image: see `catseg.visualization.overlay`."""
         return overlay(self.image, self.labels, self.names, alpha=alpha, legend=legend)
 
+    def confidence_picture(self) -> NDArray[np.uint8]:
+        """Draw the probability of the chosen class over the image: see `catseg.visualization.heatmap`."""
+        return heatmap(self.image, self.scores)
+
+    def class_scores_picture(self, limit: int = 12) -> NDArray[np.uint8]:
+        """Draw the probabilities of the classes that cover most of the image, `limit` at most.
+
+        Raises:
+            ValueError: if the class scores were not asked for.
+        """
+        names = short_names(self.names)
+        shown = [self.names.index(name) for name in list(self.share())[:limit]]
+        return score_grid(self.image, self._class_scores()[shown], [names[index] for index in shown])
+
     def save(self, path: str | Path) -> None:
         """Write the overlay with its legend as a picture, .png or .jpg: see `catseg.visualization.save_picture`."""
         save_picture(path, self.overlay())
@@ -73,10 +95,14 @@ class Segmentation:
         Raises:
             ValueError: if the class scores were not asked for.
         """
+        scores = self._class_scores().astype(np.float16)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, scores=scores, names=np.array(self.names))
+
+    def _class_scores(self) -> NDArray[np.float32]:
         if self.class_scores is None:
             raise ValueError("there are no class scores: call the Predictor with class_scores=True")
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, scores=self.class_scores.astype(np.float16), names=np.array(self.names))
+        return self.class_scores
 
 
 class Model(Protocol):
@@ -117,15 +143,18 @@ class Predictor:
         self.trained = trained
 
     @classmethod
-    def from_config(cls, config_file: str | Path, options: Sequence[str] = ()) -> "Predictor":
+    def from_config(
+        cls, config_file: str | Path, options: Sequence[str] = (), *, classes: str | Path | Sequence[str] | None = None
+    ) -> "Predictor":
         """Build the model of a config file and load its weights.
 
-        The model runs on `MODEL.DEVICE`, or on the CPU where that is a GPU and the machine has none. The classes are
-        those of the first data set in `DATASETS.TEST`, if there is one, until a call names others.
+        The model runs on `MODEL.DEVICE`, or on the CPU where that is a GPU and the machine has none.
 
         Args:
             config_file: a YAML file.
             options: overrides as a flat list: `["MODEL.WEIGHTS", "model.pth"]`.
+            classes: what is looked for until a call says otherwise, as `catseg.vocabulary.load_vocabulary` takes it;
+                by default the classes of the first data set in `DATASETS.TEST`, if there is one.
 
         Returns:
             The predictor. Without trained weights its results are random, and a warning says so.
@@ -133,18 +162,19 @@ class Predictor:
         Raises:
             FileNotFoundError: if the config file or the weights do not exist.
             KeyError: if there is no such option.
-            ValueError: if the options are no pairs, or the data set is not known.
+            ValueError: if options, weights or classes are not usable, or the data set is not known.
         """
         cfg = load_config(config_file, options)
         if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
             logger.info("no GPU found, so the model runs on the CPU")
             cfg.MODEL.DEVICE = "cpu"
+        names = _default_classes(cfg) if classes is None else load_vocabulary(classes)
         model = build_model(cfg)
         checkpointer = Checkpointer(model)
         checkpointer.load(cfg.MODEL.WEIGHTS)
         if not checkpointer.complete:
             logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
-        return cls(model=model, classes=_default_classes(cfg), trained=checkpointer.complete)
+        return cls(model=model, classes=names, trained=checkpointer.complete)
 
     def __call__(
         self,

@@ -4,22 +4,13 @@ Run `python demo/demo.py --help`.
 """
 
 import argparse
-import errno
-import hashlib
-import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from inputs import Picture, find_pictures
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-if TYPE_CHECKING:
-    from catseg.inference import Segmentation
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -50,14 +41,7 @@ exit status:
   130  interrupted with Ctrl-C; files are complete or absent, and --skip-existing goes on from there
 """
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
-_MAX_SCORE_MAPS = 12
-
 logger = logging.getLogger("demo")
-
-
-class OutputError(Exception):
-    """Results cannot be written, and those of further pictures could not either."""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -107,213 +91,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status, as `--help` lists it.
     """
     args = parse_arguments(arguments)
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries among themselves
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     for name in ("demo", "catseg"):
         logging.getLogger(name).setLevel(logging.INFO)
     try:
         pictures = find_pictures(args.input, args.output, recursive=args.recursive)
-        job = Job(args, pictures)
+        return _run(args, pictures)
     except KeyboardInterrupt:
         logger.error("interrupted before the first picture")
         return INTERRUPTED
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         logger.error("%s", error.args[0] if isinstance(error, KeyError) else error)
         return WRONG_USE
+
+
+def _run(args: argparse.Namespace, pictures: Sequence[Picture]) -> int:
+    # Takes seconds to import, which --help and a wrong path do not wait for.
+    from job import Job, OutputError
+
+    job = Job(
+        config_file=args.config_file,
+        options=args.opts,
+        classes=args.classes,
+        pictures=pictures,
+        folder=args.output,
+        picture_format=args.format,
+        side_by_side=args.side_by_side,
+        scores=args.scores,
+    )
     try:
-        with logging_redirect_tqdm():
-            return job.run()
+        job.run(skip_existing=args.skip_existing)
     except KeyboardInterrupt:
-        logger.error(
-            "interrupted, %d of %d pictures are done; --skip-existing goes on", len(job.records), len(pictures)
-        )
+        logger.error("interrupted; %d of %d pictures are done, --skip-existing goes on", len(job.done), len(pictures))
         return INTERRUPTED
     except OutputError as error:
-        logger.error("%s", error)
+        logger.error("%s; %d of %d pictures are done", error, len(job.done), len(pictures))
         return FAILED
-
-
-class Job:
-    """One run over a list of pictures.
-
-    Attributes:
-        records: what is known of each picture that is done.
-        failed: why a picture is not, by its path.
-    """
-
-    def __init__(self, args: argparse.Namespace, pictures: Sequence[Picture]) -> None:
-        """Read the config and the classes, and build the model.
-
-        Raises:
-            ValueError, OSError, KeyError, RuntimeError: if that is not possible.
-        """
-        # These take seconds to import, which --help and a wrong path do not wait for.
-        from catseg.config import load_config
-        from catseg.inference import Predictor
-        from catseg.vocabulary import load_vocabulary
-
-        self.args = args
-        self.pictures = pictures
-        self.records: list[dict[str, Any]] = []
-        self.failed: dict[str, str] = {}
-        self._refuse_to_replace_inputs()
-        cfg = load_config(args.config_file, args.opts)
-        classes = None if args.classes is None else load_vocabulary(args.classes)
-        args.output.mkdir(parents=True, exist_ok=True)
-        self.predictor = Predictor.from_config(args.config_file, args.opts)
-        if classes is not None:
-            self.predictor.classes = tuple(classes)
-        if self.predictor.classes is None:
-            raise ValueError("the config names no test set to take the classes from: give --classes")
-        self.classes: tuple[str, ...] = self.predictor.classes
-        self.weights: str = cfg.MODEL.WEIGHTS
-        self._settings = [cfg.dump(), _file_state(Path(cfg.MODEL.WEIGHTS)), self.classes]
-        self._settings += [args.scores, args.side_by_side, args.format]
-
-    def run(self) -> int:
-        """Do all pictures.
-
-        Returns:
-            The exit status.
-
-        Raises:
-            OutputError: if the results cannot be written.
-        """
-        for picture in tqdm(self.pictures, unit="picture", disable=None):
-            try:
-                self.records.append(self._finished(picture) or self._segment(picture))
-            except OutputError:
-                raise
-            except Exception as error:
-                reason = f"{error}" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
-                self.failed[str(picture.path)] = reason
-                logger.debug("%s", picture.path, exc_info=True)
-        with _output_errors():
-            self._write_summary()
-        logger.info("%d of %d pictures are in %s", len(self.records), len(self.pictures), self.args.output)
-        for path, reason in self.failed.items():
-            logger.error("skipped %s: %s", path, reason)
-        return FAILED if self.failed else DONE
-
-    def _segment(self, picture: Picture) -> dict[str, Any]:
-        result = self.predictor(picture.path, class_scores=self.args.scores)
-        files = self._files(picture)
-        with _output_errors():
-            self._write_results(result, {kind: self.args.output / file for kind, file in files.items()})
-            record = {
-                "name": _relative_input(picture),
-                "input": str(picture.path),
-                "width": result.labels.shape[1],
-                "height": result.labels.shape[0],
-                "classes": result.share(),
-                "mean_confidence": float(result.scores.mean()),
-                "files": files,
-                "settings": self._fingerprint(picture),
-            }
-            _write_json(self._record_file(picture), record)
-        return record
-
-    def _write_results(self, result: "Segmentation", files: dict[str, Path]) -> None:
-        from catseg.visualization import heatmap, save_picture, score_grid, side_by_side
-
-        overlay = result.overlay()
-        save_picture(files["overlay"], overlay)
-        result.save_labels(files["labels"])
-        if "side by side" in files:
-            save_picture(files["side by side"], side_by_side([result.image, overlay], ["image", "classes"]))
-        if result.class_scores is not None:
-            result.save_scores(files["scores"])
-            save_picture(files["confidence"], heatmap(result.image, result.scores))
-            shown = list(result.share())[:_MAX_SCORE_MAPS]
-            maps = result.class_scores[[result.names.index(name) for name in shown]]
-            save_picture(files["class scores"], score_grid(result.image, maps, shown))
-
-    def _files(self, picture: Picture) -> dict[str, str]:
-        """Name the results of a picture, relative to the output folder."""
-        kinds = {"overlay": self.args.format, "labels": "png"}
-        if self.args.side_by_side:
-            kinds["side by side"] = self.args.format
-        if self.args.scores:
-            kinds |= {"scores": "npz", "confidence": self.args.format, "class scores": self.args.format}
-        return {kind: f"{picture.name}_{kind.replace(' ', '_')}.{suffix}" for kind, suffix in kinds.items()}
-
-    def _refuse_to_replace_inputs(self) -> None:
-        inputs = {picture.path for picture in self.pictures}
-        folder = self.args.output.absolute()
-        for picture in self.pictures:
-            for file in self._files(picture).values():
-                if folder / file in inputs:
-                    raise ValueError(f"the result {folder / file} would replace a picture: choose another --output")
-
-    def _record_file(self, picture: Picture) -> Path:
-        return self.args.output / f"{picture.name}_shares.json"
-
-    def _fingerprint(self, picture: Picture) -> str:
-        """Sum up everything that the results depend on."""
-        text = json.dumps([self._settings, _file_state(picture.path)])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def _finished(self, picture: Picture) -> dict[str, Any] | None:
-        """Return the record of an earlier run with the same settings, whose results are all there."""
-        if not self.args.skip_existing:
-            return None
-        try:
-            record = json.loads(self._record_file(picture).read_text(encoding="utf-8"))
-            same = record["settings"] == self._fingerprint(picture)
-            whole = all((self.args.output / file).is_file() for file in record["files"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        return record if same and whole else None
-
-    def _write_summary(self) -> None:
-        from gallery import write_gallery
-
-        summary = {
-            "config_file": self.args.config_file,
-            "weights": self.weights,
-            "trained": self.predictor.trained,
-            "classes": self.classes,
-            "pictures": self.records,
-            "failed": self.failed,
-        }
-        _write_json(self.args.output / "summary.json", summary)
-        write_gallery(
-            self.args.output / "index.html",
-            self.records,
-            self.classes,
-            failed=self.failed,
-            trained=self.predictor.trained,
-        )
-
-
-@contextmanager
-def _output_errors() -> Iterator[None]:
-    """Turn errors that every further result would meet too, such as a full disk, into `OutputError`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise OutputError(f"cannot write results: {error}; pictures done so far are kept") from error
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from catseg.files import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
-
-
-def _relative_input(picture: Picture) -> str:
-    return Path(picture.name).with_name(picture.path.name).as_posix()
-
-
-def _file_state(path: Path) -> list[int]:
-    """Return what changes when a file is written again; nothing if there is no such file."""
-    try:
-        state = path.stat()
-    except OSError:
-        return []
-    return [state.st_size, state.st_mtime_ns]
+    logger.info("%d of %d pictures are done: %s", len(job.done), len(pictures), args.output / "index.html")
+    for path, reason in job.failed.items():
+        logger.error("skipped %s: %s", path, reason)
+    return FAILED if job.failed else DONE
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ _PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>CAT-Seg: {count} pictures</title>
+<title>CAT-Seg</title>
 <style>
 :root {{ color-scheme: light dark; --paper: #f5f6f8; --card: #fff; --ink: #212529; --faint: #6c757d; --line: #dee2e6; }}
 @media (prefers-color-scheme: dark) {{
@@ -37,12 +37,12 @@ a {{ color: inherit; }}
 .bar {{ display: flex; height: .5rem; border-radius: .25rem; overflow: hidden; margin: .5rem 0; background: #808080; }}
 .classes {{ display: flex; flex-wrap: wrap; gap: .1rem .9rem; }}
 .chip {{ display: inline-block; width: .75em; height: .75em; border-radius: .2em; margin-right: .4em; }}
-.links {{ margin-top: .5rem; display: flex; flex-wrap: wrap; gap: .9rem; }}
+.links {{ margin-top: .5rem; display: flex; flex-wrap: wrap; gap: 0 .9rem; }}
 </style>
 </head>
 <body>
-<h1>CAT-Seg: {count} pictures</h1>
-<div class="faint">{classes} classes were looked for</div>
+<h1>CAT-Seg</h1>
+<div class="faint">pictures: {count} · classes looked for: {classes}</div>
 {notes}
 <div class="cards">
 {cards}

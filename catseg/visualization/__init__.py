@@ -2,7 +2,7 @@
 
 from catseg.visualization.canvas import side_by_side
 from catseg.visualization.heatmap import heatmap, score_grid
-from catseg.visualization.overlay import class_shares, overlay
+from catseg.visualization.overlay import class_shares, overlay, short_names
 from catseg.visualization.palette import palette
 from catseg.visualization.saving import save_label_png, save_picture
 
@@ -14,5 +14,6 @@ __all__ = [
     "save_label_png",
     "save_picture",
     "score_grid",
+    "short_names",
     "side_by_side",
 ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from catseg.visualization.canvas import FAINT_INK, INK, PAPER, add_title, check_pair, enlarge, font_size, join
-from catseg.visualization.text import draw_text, readable, text_width
+from catseg.visualization.text import draw_text, text_width
 
 _COLOR_SHARE = 0.72  # of the colour scale; the rest is the photograph in grey
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -43,7 +43,7 @@ def score_grid(
     Args:
         image: RGB 0..255, (H, W, 3).
         class_scores: 0..1, (T, H, W), T > 0.
-        titles: one for each class.
+        titles: drawable names of the classes, as of `short_names`.
 
     Returns:
         RGB 0..255.
@@ -59,8 +59,8 @@ def score_grid(
     size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     tiles = [
-        add_title(_color_scores(small, scores), readable(title, f"#{index}"), _TILE_TITLE)
-        for index, (scores, title) in enumerate(zip(class_scores, titles, strict=True))
+        add_title(_color_scores(small, scores), title, _TILE_TITLE)
+        for scores, title in zip(class_scores, titles, strict=True)
     ]
     rows = [join(tiles[i : i + _MAX_COLUMNS], axis=1, gap=8) for i in range(0, len(tiles), _MAX_COLUMNS)]
     grid = join(rows, axis=0, gap=8)

@@ -1,0 +1,106 @@
+"""One run of the demo: a model, a list of pictures, and what came of each."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inputs import Picture
+from results import OutputError, ResultFolder
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from catseg.config import load_config
+from catseg.inference import Predictor
+
+__all__ = ["Job", "OutputError"]
+
+logger = logging.getLogger("demo")
+
+
+class Job:
+    """Segments pictures one by one and goes on after those that fail.
+
+    Attributes:
+        done: the record of each picture that is done: see `ResultFolder.save`.
+        failed: why a picture is not, by its path.
+    """
+
+    def __init__(
+        self,
+        *,
+        config_file: str,
+        options: Sequence[str],
+        classes: str | None,
+        pictures: Sequence[Picture],
+        folder: Path,
+        picture_format: str,
+        side_by_side: bool,
+        scores: bool,
+    ) -> None:
+        """Build the model and the output folder.
+
+        Args:
+            config_file: a YAML file.
+            options: config overrides, as a flat list.
+            classes: what to look for, as `catseg.vocabulary.load_vocabulary` takes it; None for the config's test set.
+            pictures: what to segment.
+            folder: where results go.
+            picture_format: suffix of the result pictures, without dot.
+            side_by_side: whether to write image and overlay in one picture.
+            scores: whether to write probabilities.
+
+        Raises:
+            FileNotFoundError: if the config, the weights or the class file do not exist.
+            KeyError: if the config has a key that does not exist.
+            ValueError: if config, options, weights or classes are not usable.
+            OSError: if the folder cannot be made.
+        """
+        self.done: list[dict[str, Any]] = []
+        self.failed: dict[str, str] = {}
+        self._pictures = pictures
+        self._scores = scores
+        cfg = load_config(config_file, options)
+        self._results = ResultFolder(
+            folder, pictures, picture_format=picture_format, side_by_side=side_by_side, scores=scores
+        )
+        self._predictor = Predictor.from_config(config_file, options, classes=classes)
+        if self._predictor.classes is None:
+            raise ValueError("the config names no test set to take the classes from: give --classes")
+        self._classes: tuple[str, ...] = self._predictor.classes
+        self._about = {
+            "config_file": config_file,
+            "weights": cfg.MODEL.WEIGHTS,
+            "trained": self._predictor.trained,
+            "classes": self._classes,
+        }
+        self._results.use_settings([cfg.dump(), self._classes], files=[cfg.MODEL.WEIGHTS])
+
+    def run(self, *, skip_existing: bool) -> None:
+        """Do all pictures, then write the summary of them.
+
+        Args:
+            skip_existing: whether to leave out what an earlier run did with the same settings.
+
+        Raises:
+            OutputError: if the results cannot be written.
+        """
+        with logging_redirect_tqdm():
+            for picture in tqdm(self._pictures, unit="picture", disable=None):
+                self._do(picture, skip_existing)
+        self._results.write_summary(self._about, self.done, self.failed)
+
+    def _do(self, picture: Picture, skip_existing: bool) -> None:
+        record = self._results.finished(picture) if skip_existing else None
+        try:
+            if record is None:
+                result = self._predictor(picture.path, class_scores=self._scores)
+                record = self._results.save(picture, result)
+        except OutputError:
+            raise
+        except Exception as error:  # whatever is wrong with one picture, the others are done
+            reason = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+            self.failed[str(picture.path)] = reason.removeprefix(f"{picture.path} ")
+            logger.debug("%s", picture.path, exc_info=True)
+        else:
+            self.done.append(record)

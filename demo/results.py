@@ -1,0 +1,172 @@
+"""The files that the demo writes."""
+
+import errno
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gallery import write_gallery
+from inputs import Picture
+
+from catseg.files import atomic_path
+from catseg.inference import Segmentation
+from catseg.visualization import save_picture, side_by_side
+
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+class OutputError(Exception):
+    """Results cannot be written, and those of further pictures could not either."""
+
+
+class ResultFolder:
+    """Names and writes the results of each picture, and finds those of an earlier run."""
+
+    def __init__(
+        self, folder: Path, pictures: Sequence[Picture], *, picture_format: str, side_by_side: bool, scores: bool
+    ) -> None:
+        """Make the folder.
+
+        Args:
+            folder: where results go.
+            pictures: those that results will be written for.
+            picture_format: suffix of the result pictures, without dot.
+            side_by_side: whether to write image and overlay in one picture.
+            scores: whether to write probabilities.
+
+        Raises:
+            ValueError: if a result would replace a picture.
+            OSError: if the folder cannot be made.
+        """
+        self._folder = folder
+        self._kinds = {"overlay": picture_format, "labels": "png"}
+        if side_by_side:
+            self._kinds["side by side"] = picture_format
+        if scores:
+            self._kinds |= {"scores": "npz", "confidence": picture_format, "class scores": picture_format}
+        self._settings: list[Any] = []
+        inputs = {picture.path for picture in pictures}
+        for picture in pictures:
+            for file in self._files(picture).values():
+                if folder.resolve() / file in inputs:
+                    raise ValueError(f"the result {folder / file} would replace a picture: choose another --output")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def use_settings(self, settings: Sequence[Any], *, files: Sequence[str]) -> None:
+        """Say what the results depend on, beside the picture.
+
+        Args:
+            settings: values that JSON can hold.
+            files: files that were read; "" for none.
+        """
+        self._settings = [*settings, *(_file_state(Path(file)) if file else None for file in files)]
+
+    def save(self, picture: Picture, result: Segmentation) -> dict[str, Any]:
+        """Write the results of one picture.
+
+        Args:
+            picture: the picture.
+            result: with class scores, if scores are to be written.
+
+        Returns:
+            What is known of the picture: `name`, `input`, `width`, `height`; `classes`, from name to share of the
+            pixels; `mean_confidence`; `files`, from kind to path relative to the folder; `settings`, a fingerprint.
+
+        Raises:
+            OutputError: if nothing can be written to the folder.
+            OSError: if this picture's results cannot be written.
+        """
+        files = self._files(picture)
+        record = {
+            "name": Path(picture.name).with_name(picture.path.name).as_posix(),
+            "input": str(picture.path),
+            "width": result.labels.shape[1],
+            "height": result.labels.shape[0],
+            "classes": result.share(),
+            "mean_confidence": float(result.scores.mean()),
+            "files": files,
+            "settings": self._fingerprint(picture),
+        }
+        with _output_errors():
+            self._write(result, {kind: self._folder / file for kind, file in files.items()})
+            _write_json(self._record_file(picture), record)
+        return record
+
+    def finished(self, picture: Picture) -> dict[str, Any] | None:
+        """Return the record of an earlier run with the same settings, if all of its results are there."""
+        try:
+            record = json.loads(self._record_file(picture).read_text(encoding="utf-8"))
+            same = record["settings"] == self._fingerprint(picture)
+            whole = all((self._folder / file).is_file() for file in record["files"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return record if same and whole else None
+
+    def write_summary(
+        self, about: Mapping[str, Any], records: Sequence[Mapping[str, Any]], failed: Mapping[str, str]
+    ) -> None:
+        """Write `summary.json` and `index.html`.
+
+        Args:
+            about: the run: at least `classes` and `trained`.
+            records: of the pictures that are done.
+            failed: why the others are not, by path.
+
+        Raises:
+            OutputError: if nothing can be written to the folder.
+        """
+        with _output_errors():
+            _write_json(self._folder / "summary.json", {**about, "pictures": records, "failed": failed})
+            write_gallery(
+                self._folder / "index.html", records, about["classes"], failed=failed, trained=about["trained"]
+            )
+
+    def _write(self, result: Segmentation, files: Mapping[str, Path]) -> None:
+        overlay = result.overlay()
+        save_picture(files["overlay"], overlay)
+        result.save_labels(files["labels"])
+        if "side by side" in files:
+            save_picture(files["side by side"], side_by_side([result.image, overlay], ["image", "classes"]))
+        if "scores" in files:
+            result.save_scores(files["scores"])
+            save_picture(files["confidence"], result.confidence_picture())
+            save_picture(files["class scores"], result.class_scores_picture())
+
+    def _files(self, picture: Picture) -> dict[str, str]:
+        return {kind: f"{picture.name}_{kind.replace(' ', '_')}.{suffix}" for kind, suffix in self._kinds.items()}
+
+    def _record_file(self, picture: Picture) -> Path:
+        return self._folder / f"{picture.name}_shares.json"
+
+    def _fingerprint(self, picture: Picture) -> str:
+        text = json.dumps([self._settings, self._kinds, _file_state(picture.path)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _output_errors() -> Iterator[None]:
+    """Turn errors that every further result would meet too, such as a full disk, into `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _HOPELESS:
+            raise
+        raise OutputError(f"cannot write results: {error}") from error
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        # File names that are no valid Unicode hold lone surrogates, which are written as JSON escapes.
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False), "utf-8", "backslashreplace")
+
+
+def _file_state(path: Path) -> list[int] | None:
+    """Return what changes when a file is written again; None if there is no such file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return [state.st_size, state.st_mtime_ns]

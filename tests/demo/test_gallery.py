@@ -1,0 +1,73 @@
+from html.parser import HTMLParser
+
+import pytest
+from gallery import write_gallery
+
+RECORD = {
+    "name": "trip/a b.jpg",
+    "classes": {"<b>sofa</b>": 0.6, "cat": 0.3},
+    "files": {"overlay": "trip/a b#1_overlay.png", "labels": "trip/a b#1_labels.png"},
+}
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text of a page, and checks that tags are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.words, self._open = [], [], [], []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links.extend(value for name, value in attributes if name in ("href", "src"))
+        if tag not in ("meta", "img"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data.strip())
+
+
+def page(tmp_path, records=(RECORD,), classes=("<b>sofa</b>", "cat", "dog"), **options):
+    path = tmp_path / "index.html"
+    write_gallery(path, records, classes, **{"failed": {}, "trained": True} | options)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_names_are_escaped_and_links_quoted(tmp_path):
+    found = page(tmp_path)
+    assert "b" not in found.tags
+    assert "<b>sofa</b>" in found.words
+    assert "trip/a b.jpg" in found.words
+    overlay, labels = "trip/a%20b%231_overlay.png", "trip/a%20b%231_labels.png"
+    assert found.links == [overlay, overlay, overlay, labels]
+
+
+def test_file_names_that_are_no_unicode(tmp_path):
+    record = RECORD | {"name": "caf\udce9.jpg", "files": {"overlay": "caf\udce9_overlay.png"}}
+    found = page(tmp_path, [record])
+    assert "caf?.jpg" in found.words
+    assert set(found.links) == {"caf%E9_overlay.png"}
+
+
+def test_notes(tmp_path):
+    assert not [word for word in page(tmp_path).words if "random" in word]
+    found = page(tmp_path, failed={"a<1>.jpg": "damaged"}, trained=False)
+    assert "The network has no trained weights: these results are random." in found.words
+    assert "a<1>.jpg: damaged" in found.words
+
+
+@pytest.mark.parametrize("count", [6, 7, 100])
+def test_many_classes_are_cut(tmp_path, count):
+    names = [f"class {i}" for i in range(count)]
+    found = page(tmp_path, [RECORD | {"classes": dict.fromkeys(names, 1 / count)}], names)
+    assert sum(word.startswith("class ") for word in found.words) == 6
+    assert (f"and {count - 6} more" in found.words) == (count > 6)
+
+
+def test_no_pictures(tmp_path):
+    assert "pictures: 0 · classes looked for: 3" in page(tmp_path, []).words
