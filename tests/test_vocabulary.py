@@ -75,7 +75,7 @@ def test_odd_names_pass(tmp_path):
     assert load_vocabulary(text) == ODD_NAMES
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(names=classes)
 def test_files_give_back_what_was_written(tmp_path_factory, names):
     expected = [normal(name) for name in names]

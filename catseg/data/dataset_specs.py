@@ -21,7 +21,7 @@ class DatasetSpec:
         label_dir: folder of the label maps; a pixel's value is the index of its class.
         label_extension: of the label maps' file names, without the dot.
         ignore_label: value of the pixels without class.
-        source_label_dir: folder of the label maps as downloaded; None if there is nothing to convert.
+        source_label_dir: folder of the label maps as downloaded; empty if there is nothing to convert.
         image_count: images of the complete split.
         download: where the original is; None if it is generated.
         command: what makes the label maps, or all of it; takes `--root`.
@@ -36,7 +36,7 @@ class DatasetSpec:
     label_dir: str
     label_extension: str = "png"
     ignore_label: int = 255
-    source_label_dir: str | None = None
+    source_label_dir: str = ""
     image_count: int
     download: str | None = None
     command: str

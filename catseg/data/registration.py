@@ -7,10 +7,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_sem_seg
 
 from catseg.data.dataset_specs import DATASETS, DatasetSpec, datasets_root
+from catseg.data.pairs import paired_names
 
 logger = logging.getLogger(__name__)
-
-_MAX_LISTED = 5  # file names that an error message lists
 
 
 def register_datasets(root: str | Path | None = None) -> None:
@@ -61,34 +60,14 @@ def load_records(spec: DatasetSpec, root: Path) -> list[dict[str, str]]:
     Raises:
         FileNotFoundError: if a folder is missing or empty, or an image has no label map or a label map no image.
     """
-    images = _stems(spec, root, spec.image_dir, spec.image_extension)
-    labels = _stems(spec, root, spec.label_dir, spec.label_extension)
-    _check_pairs(spec, root, images - labels, f"images in {root / spec.image_dir} have no label map")
-    _check_pairs(spec, root, labels - images, f"label maps in {root / spec.label_dir} have no image")
-    if len(images) != spec.image_count:
-        logger.warning("%s has %d images here, %d when complete", spec.name, len(images), spec.image_count)
-    return load_sem_seg(
-        str(root / spec.label_dir), str(root / spec.image_dir), spec.label_extension, spec.image_extension
-    )
-
-
-def _stems(spec: DatasetSpec, root: Path, directory: str, extension: str) -> set[str]:
-    """File names in a folder, without extension."""
-    folder = root / directory
-    if folder.is_dir():
-        stems = {path.stem for path in folder.glob(f"*.{extension}") if not path.name.startswith(".")}
-        problem = f"has no .{extension} files"
-    else:
-        stems, problem = set(), "is missing"
-    if not stems:
+    image_dir, label_dir = root / spec.image_dir, root / spec.label_dir
+    try:
+        names = paired_names(image_dir, spec.image_extension, label_dir, spec.label_extension)
+    except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{spec.name} needs {folder}, which {problem} (data sets are looked for in $DETECTRON2_DATASETS, or else "
-            f"./datasets). {spec.how_to_make(root)}"
-        )
-    return stems
-
-
-def _check_pairs(spec: DatasetSpec, root: Path, unpaired: set[str], problem: str) -> None:
-    if unpaired:
-        listed = ", ".join(sorted(unpaired)[:_MAX_LISTED]) + (", ..." if len(unpaired) > _MAX_LISTED else "")
-        raise FileNotFoundError(f"{spec.name}: {len(unpaired)} {problem}: {listed}. {spec.how_to_make(root)}")
+            f"{spec.name}: {error} (data sets are looked for in $DETECTRON2_DATASETS, or else ./datasets). "
+            f"{spec.how_to_make(root)}"
+        ) from error
+    if len(names) != spec.image_count:
+        logger.warning("%s has %d images here, %d when complete", spec.name, len(names), spec.image_count)
+    return load_sem_seg(str(label_dir), str(image_dir), spec.label_extension, spec.image_extension)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from detectron2.data import transforms as T
-from detectron2.utils.env import seed_all_rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +35,7 @@ def test_published_order():
     assert kinds == ["ResizeShortestEdge", crop, "ColorAugSSDTransform", "RandomFlip", "PadToSize"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), area=st.sampled_from([0.3, 1.0]))
 def test_samples_have_the_crop_size(height, width, area):
     image, labels, _ = augment(*picture(height, width), single_category_max_area=area)
@@ -85,7 +84,6 @@ def test_limit_on_one_class_is_kept_where_possible():
         crops = [augment(image, labels, **options)[1] for _ in range(40)]
         return np.array([np.bincount(crop.ravel()).max() / crop.size for crop in crops])
 
-    seed_all_rng(0)
     assert (largest_shares(1.0) > 0.75).mean() > 0.2
     assert (largest_shares(0.75) > 0.75).mean() < 0.1
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -63,7 +63,6 @@ def maps(draw):
     return num_classes, ignore_label, truth, draw(hnp.arrays(np.int64, shape, elements=values))
 
 
-@settings(deadline=None)
 @given(maps())
 def test_matrix_counts_as_a_loop_does(case):
     num_classes, ignore_label, truth, predicted = case
@@ -75,7 +74,6 @@ def test_matrix_counts_as_a_loop_does(case):
     np.testing.assert_array_equal(matrix, expected)
 
 
-@settings(deadline=None)
 @given(maps())
 def test_scores_lie_in_their_range(case):
     num_classes, ignore_label, truth, predicted = case

@@ -1,0 +1,147 @@
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from catseg.data import registration
+from catseg.data.dataset_specs import ADE20K_150, COCO_STUFF_171, DATASETS, datasets_root
+from catseg.data.registration import load_records, register_datasets
+from catseg.vocabulary import load_vocabulary
+
+TEST = "ade20k_150_test_sem_seg"
+
+
+@pytest.fixture(autouse=True)
+def _forget_datasets():
+    yield
+    for spec in DATASETS:
+        if spec.name in DatasetCatalog:
+            DatasetCatalog.remove(spec.name)
+        if spec.name in MetadataCatalog:
+            MetadataCatalog.remove(spec.name)
+
+
+def write_images(folder, names, suffix):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.fromarray(np.zeros((4, 5), dtype=np.uint8)).save(folder / f"{name}.{suffix}")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Holds ADE20K's validation split of three images."""
+    write_images(tmp_path / ADE20K_150[1].image_dir, "abc", "jpg")
+    write_images(tmp_path / ADE20K_150[1].label_dir, "abc", "png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("spec", DATASETS, ids=lambda spec: spec.name)
+def test_every_dataset_has_its_metadata_without_files(spec, tmp_path):
+    register_datasets(tmp_path / "nowhere")
+    metadata = MetadataCatalog.get(spec.name)
+    assert metadata.stuff_classes == spec.classes
+    assert metadata.evaluator_type == "sem_seg"
+    assert metadata.ignore_label == spec.ignore_label
+    assert metadata.image_root == str(tmp_path / "nowhere" / spec.image_dir)
+    assert metadata.sem_seg_root == str(tmp_path / "nowhere" / spec.label_dir)
+    assert metadata.score_groups.keys() == spec.score_groups.keys()
+    for group, names in spec.score_groups.items():
+        assert [spec.classes[index] for index in metadata.score_groups[group]] == list(names)
+
+
+def test_published_names_classes_and_sizes():
+    table = {spec.name: (spec.vocabulary, spec.image_count, spec.ignore_label) for spec in DATASETS}
+    assert table["ade20k_150_train_sem_seg"] == ("ade20k_150", 20210, 255)
+    assert table["ade20k_150_test_sem_seg"] == ("ade20k_150", 2000, 255)
+    assert table["coco_2017_train_stuff_all_sem_seg"] == ("coco_stuff_171", 118287, 255)
+    assert table["coco_2017_test_stuff_all_sem_seg"] == ("coco_stuff_171", 5000, 255)
+    assert ADE20K_150[0].classes == load_vocabulary("ade20k_150")
+    assert COCO_STUFF_171[1].classes == load_vocabulary("coco_stuff_171")
+
+
+def test_names_and_folders_are_unique():
+    for field in ("name", "image_dir", "label_dir"):
+        values = [getattr(spec, field) for spec in DATASETS]
+        assert len(set(values)) == len(values)
+
+
+def test_records(root, caplog):
+    register_datasets(root)
+    with caplog.at_level(logging.WARNING):
+        records = DatasetCatalog.get(TEST)
+    assert records == [
+        {
+            "file_name": str(root / ADE20K_150[1].image_dir / f"{name}.jpg"),
+            "sem_seg_file_name": str(root / ADE20K_150[1].label_dir / f"{name}.png"),
+        }
+        for name in "abc"
+    ]
+    assert f"{TEST} has 3 images here, 2000 when complete" in caplog.text
+
+
+def test_registering_again_changes_nothing(root):
+    register_datasets(root)
+    function, metadata = DatasetCatalog[TEST], MetadataCatalog.get(TEST)
+    register_datasets(str(root))
+    assert DatasetCatalog[TEST] is function
+    assert MetadataCatalog.get(TEST) is metadata
+
+
+def test_another_root_takes_over(root, tmp_path):
+    register_datasets(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        DatasetCatalog.get(TEST)
+    register_datasets(root)
+    assert len(DatasetCatalog.get(TEST)) == 3
+
+
+def test_root_comes_from_argument_environment_or_working_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DETECTRON2_DATASETS", "~/data")
+    assert datasets_root() == tmp_path / "data"
+    assert datasets_root(tmp_path / "mine") == tmp_path / "mine"
+    monkeypatch.delenv("DETECTRON2_DATASETS")
+    assert str(datasets_root()) == "datasets"
+
+
+@pytest.mark.parametrize("spec", DATASETS, ids=lambda spec: spec.name)
+def test_missing_data_names_folder_and_command(spec, tmp_path):
+    register_datasets(tmp_path)
+    with pytest.raises(FileNotFoundError) as error:
+        DatasetCatalog.get(spec.name)
+    message = str(error.value)
+    assert f"the folder {tmp_path / spec.image_dir} is missing" in message
+    assert f"{spec.command} --root {tmp_path}" in message
+    assert "$DETECTRON2_DATASETS" in message
+    assert spec.download is None or spec.download in message
+
+
+def test_unprepared_labels(root):
+    for path in (root / ADE20K_150[1].label_dir).iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"annotations_detectron2/validation has no \.png files"):
+        load_records(ADE20K_150[1], root)
+
+
+def test_files_must_pair_up(root):
+    (root / ADE20K_150[1].label_dir / "b.png").rename(root / ADE20K_150[1].label_dir / "d.png")
+    with pytest.raises(FileNotFoundError) as error:
+        load_records(ADE20K_150[1], root)
+    assert f"no label map for 1 images of {root / ADE20K_150[1].image_dir}: b" in str(error.value)
+    assert f"no image for 1 label maps of {root / ADE20K_150[1].label_dir}: d" in str(error.value)
+
+
+def test_other_and_hidden_files_are_ignored(root):
+    (root / ADE20K_150[1].image_dir / "readme.txt").touch()
+    (root / ADE20K_150[1].label_dir / ".1234.partial.png").touch()
+    assert [record["file_name"][-5:] for record in load_records(ADE20K_150[1], root)] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_groups_become_class_indices(monkeypatch, tmp_path):
+    spec = replace(ADE20K_150[1], score_groups={"outside": ("sky", "tree")})
+    monkeypatch.setattr(registration, "DATASETS", (spec,))
+    register_datasets(tmp_path)
+    assert MetadataCatalog.get(spec.name).score_groups == {"outside": [2, 4]}
