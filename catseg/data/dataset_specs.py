@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from catseg.vocabulary import load_vocabulary
@@ -60,34 +61,38 @@ def datasets_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser()
 
 
-def _ade20k_150(name: str, split: str, image_count: int) -> DatasetSpec:
+def _split(
+    name: str, split: str, image_count: int, *, folder: str, vocabulary: str, download: str, command: str
+) -> DatasetSpec:
+    """A split in the layout that ADE20K and COCO-Stuff share."""
     return DatasetSpec(
         name=name,
         split=split,
-        vocabulary="ade20k_150",
-        image_dir=f"ADEChallengeData2016/images/{split}",
-        label_dir=f"ADEChallengeData2016/annotations_detectron2/{split}",
-        source_label_dir=f"ADEChallengeData2016/annotations/{split}",
+        vocabulary=vocabulary,
+        image_dir=f"{folder}/images/{split}",
+        label_dir=f"{folder}/annotations_detectron2/{split}",
+        source_label_dir=f"{folder}/annotations/{split}",
         image_count=image_count,
-        download="https://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
-        command="python datasets/prepare_ade20k_150.py",
+        download=download.format(split=split),
+        command=command,
     )
 
 
-def _coco_stuff_171(name: str, split: str, image_count: int) -> DatasetSpec:
-    return DatasetSpec(
-        name=name,
-        split=split,
-        vocabulary="coco_stuff_171",
-        image_dir=f"coco-stuff/images/{split}",
-        label_dir=f"coco-stuff/annotations_detectron2/{split}",
-        source_label_dir=f"coco-stuff/annotations/{split}",
-        image_count=image_count,
-        download=f"http://images.cocodataset.org/zips/{split}.zip and "
-        "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip",
-        command="python datasets/prepare_coco_stuff.py",
-    )
-
+_ade20k_150 = partial(
+    _split,
+    folder="ADEChallengeData2016",
+    vocabulary="ade20k_150",
+    download="https://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
+    command="python datasets/prepare_ade20k_150.py",
+)
+_coco_stuff_171 = partial(
+    _split,
+    folder="coco-stuff",
+    vocabulary="coco_stuff_171",
+    download="http://images.cocodataset.org/zips/{split}.zip and "
+    "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip",
+    command="python datasets/prepare_coco_stuff.py",
+)
 
 ADE20K_150 = (
     _ade20k_150("ade20k_150_train_sem_seg", "training", 20210),

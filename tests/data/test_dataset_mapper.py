@@ -136,9 +136,7 @@ def test_bad_settings_are_refused(cfg, registered):
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN"):
         SemSegDatasetMapper(other, is_train=True)
     other.DATASETS.TRAIN = (registered("mapper_ignores_0", ignore_label=0),)
-    with pytest.raises(
-        ValueError, match=r"mapper_ignores_0 ignores the label 0: set MODEL.*IGNORE_VALUE"
-    ):
+    with pytest.raises(ValueError, match=r"mapper_ignores_0 ignores the label 0: set MODEL.*IGNORE_VALUE"):
         SemSegDatasetMapper(other, is_train=True)
     other.DATASETS.TRAIN = ("mapper_train", registered("mapper_other", classes=["dog"]))
     with pytest.raises(ValueError, match="different metadata 'stuff_classes'"):
