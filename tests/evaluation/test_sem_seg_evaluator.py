@@ -1,9 +1,10 @@
 import json
 
+import detectron2.evaluation
 import numpy as np
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
 from PIL import Image
 
@@ -75,6 +76,24 @@ def test_scores_and_labels_count_the_same(dataset, tmp_path):
     assert results == by_labels.evaluate()
     assert results["sem_seg"]["pACC"] == pytest.approx(100 * by_scores.matrix.trace() / by_scores.matrix.sum())
     assert "mIoU-grounds" in results["sem_seg"]
+
+
+def test_agrees_with_detectron2(dataset, tmp_path, monkeypatch):
+    inputs = make_inputs(tmp_path, 2, num_classes=2)  # "cat" is predicted, and never there
+    outputs = [{"sem_seg": output} for output in predictions(inputs)]
+    monkeypatch.setitem(DatasetCatalog.data, dataset, lambda: inputs)
+    results = []
+    for evaluator in (detectron2.evaluation.SemSegEvaluator(dataset), SemSegEvaluator(dataset)):
+        evaluator.reset()
+        evaluator.process(inputs, outputs)
+        results.append(evaluator.evaluate()["sem_seg"])
+    theirs, ours = results
+    assert ours["mIoU_d2_0.6"] < ours["mIoU"]
+    # The main branch, which calls itself 0.6 too, changed the definition.
+    assert theirs["mIoU"] in (pytest.approx(ours["mIoU_d2_0.6"]), pytest.approx(ours["mIoU"]))
+    same = theirs.keys() & ours.keys() - {"mIoU"}
+    assert {"fwIoU", "mACC", "pACC", "IoU-grass", "ACC-cat"} <= same
+    assert [ours[name] for name in same] == pytest.approx([theirs[name] for name in same], nan_ok=True)
 
 
 def test_runs_in_detectron2_inference(dataset, tmp_path):
