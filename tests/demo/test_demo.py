@@ -229,3 +229,22 @@ def test_interrupted_before_the_first_picture(call, photos, monkeypatch, caplog)
     monkeypatch.setattr(job, "Job", interrupt)
     assert call("--input", photos) == 130
     assert "interrupted before the first picture" in caplog.text
+
+
+@pytest.mark.slow
+def test_photographs_through_the_full_size_model(photographs, tmp_path, run_demo):
+    """The published L network, with random weights, on all sample photographs; one crop each and few classes."""
+    process = run_demo(
+        *("--config-file", REPOSITORY / "configs" / "catseg_ade150.yaml", "--input", *photographs),
+        *("--output", tmp_path, "--classes", "sky, building, cat"),
+        *("--opts", "MODEL.WEIGHTS", "", "MODEL.CLIP.WEIGHTS", "", "TEST.SLIDING_WINDOW", "False"),
+    )
+    assert process.returncode == 0, process.stderr
+    assert "results are random" in process.stderr
+    pictures = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["pictures"]
+    assert len(pictures) == len(photographs)
+    for record in pictures:
+        labels = np.asarray(Image.open(tmp_path / record["files"]["labels"]))
+        assert labels.shape == (record["height"], record["width"])
+        assert 0.05 < record["mean_confidence"] < 0.95
+        assert len(np.unique(labels)) > 1
