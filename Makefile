@@ -24,12 +24,11 @@ demo: $(INSTALLED) ## Generate the shapes data, train, evaluate and write pictur
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(INSTALLED) ## Check style, types, the import rule and that the packages fit together
+lint: $(INSTALLED) ## Check style, types and the import rule
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest --quiet tests/test_imports.py
-	$(BIN)/python -m pip check
 
 format: $(INSTALLED) ## Format the code and repair what ruff can
 	$(BIN)/python -m ruff check --fix .
