@@ -169,12 +169,10 @@ class Predictor:
             logger.info("no GPU found, so the model runs on the CPU")
             cfg.MODEL.DEVICE = "cpu"
         names = _default_classes(cfg) if classes is None else load_vocabulary(classes)
-        model = build_model(cfg)
-        checkpointer = Checkpointer(model)
-        checkpointer.load(cfg.MODEL.WEIGHTS)
-        if not checkpointer.complete:
+        model, trained = _build(cfg)
+        if not trained:
             logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
-        return cls(model=model, classes=names, trained=checkpointer.complete)
+        return cls(model=model, classes=names, trained=trained)
 
     def __call__(
         self,
@@ -225,6 +223,25 @@ class Predictor:
             raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
         if names != self.model.classes:
             self.model.set_vocabulary(names)
+
+
+def _build(cfg: CfgNode) -> tuple[Model, bool]:
+    """Build the model and load its weights; also tell whether these filled all of it."""
+    if cfg.MODEL.WEIGHTS:
+        # Trained weights hold CLIP too: try without those that CLIP starts from, which may not be on this machine.
+        plain = cfg.clone()
+        plain.MODEL.CLIP.WEIGHTS = ""
+        model, trained = _load(plain)
+        if trained or not cfg.MODEL.CLIP.WEIGHTS:
+            return model, trained
+    return _load(cfg)
+
+
+def _load(cfg: CfgNode) -> tuple[Model, bool]:
+    model = build_model(cfg)
+    checkpointer = Checkpointer(model)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    return model, checkpointer.complete
 
 
 def _default_classes(cfg: CfgNode) -> Sequence[str] | None:

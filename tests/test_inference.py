@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import torch
 from PIL import Image
 
 from catseg.inference import Predictor, Segmentation
-from tests.tiny import option_words, tiny_config, tiny_model, tiny_options
+from tests.tiny import option_words, tiny_model, tiny_options
 
+CONFIG = Path(__file__).parents[1] / "configs" / "catseg_ade150.yaml"
 NAMES = ("wall", "building, edifice", "sky")
 
 
@@ -135,15 +137,12 @@ def test_class_scores_that_were_not_asked_for(model, image, tmp_path):
 
 
 @pytest.fixture
-def config_file(tmp_path):
-    cfg = tiny_config(tmp_path, DATASETS__TEST=("ade20k_150_test_sem_seg",))
-    path = tmp_path / "tiny.yaml"
-    path.write_text(cfg.dump())
-    return path
+def options(tmp_path):
+    return option_words(tiny_options(tmp_path))
 
 
-def test_from_config_with_the_classes_of_the_test_set(config_file, image, caplog):
-    predictor = Predictor.from_config(config_file)
+def test_from_config_with_the_classes_of_the_test_set(options, image, caplog):
+    predictor = Predictor.from_config(CONFIG, options)
     assert "results are random" in caplog.text
     assert not predictor.trained
     assert len(predictor.classes) == 150
@@ -163,34 +162,47 @@ def test_any_size_through_the_real_model(tmp_path, shape):
     np.testing.assert_array_equal(predictor(image).labels, result.labels)
 
 
-def test_weights_are_loaded(tmp_path, config_file, image, caplog):
+def test_trained_weights_are_all_that_is_needed(tmp_path, options, image, caplog):
     model = tiny_model(tmp_path)
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
-    predictor = Predictor.from_config(config_file, ["MODEL.WEIGHTS", str(tmp_path / "model.pth")], classes=NAMES)
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "model.pth"), "MODEL.CLIP.WEIGHTS", str(tmp_path / "missing.pt")]
+    predictor = Predictor.from_config(CONFIG, [*options, *weights], classes=NAMES)
     assert predictor.trained
-    assert "random" not in caplog.text.replace("starts from random weights", "")
+    assert "results are random" not in caplog.text
     np.testing.assert_allclose(predictor(image).scores, Predictor(model=model, classes=NAMES)(image).scores, atol=1e-6)
 
 
-def test_a_gpu_that_is_not_there(config_file, monkeypatch):
+def test_weights_of_the_backbone_need_those_of_clip(tmp_path, options):
+    backbone = tiny_model(tmp_path).backbone.state_dict()
+    torch.save({"model": backbone}, tmp_path / "backbone.pth")
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "backbone.pth"), "MODEL.CLIP.WEIGHTS", str(tmp_path / "missing.pt")]
+    with pytest.raises(FileNotFoundError, match=r"missing\.pt"):
+        Predictor.from_config(CONFIG, [*options, *weights], classes=NAMES)
+
+
+def test_a_gpu_that_is_not_there(options, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    predictor = Predictor.from_config(config_file, ["MODEL.DEVICE", "cuda"])
+    predictor = Predictor.from_config(CONFIG, [*options, "MODEL.DEVICE", "cuda"])
     assert predictor.model.device.type == "cpu"
 
 
-def test_from_config_errors(tmp_path, config_file):
+def test_classes_of_a_config(options):
+    def classes(test_sets, **given):
+        return Predictor.from_config(CONFIG, [*options, "DATASETS.TEST", test_sets], **given).classes
+
+    assert classes("()") is None
+    assert classes("('moon_test',)", classes="cat, dog") == ("cat", "dog")
+    with pytest.raises(ValueError, match="'moon_test', which is not registered"):
+        classes("('moon_test',)")
+
+
+def test_missing_files(tmp_path, options):
     with pytest.raises(FileNotFoundError, match=r"no config file .*missing\.yaml"):
         Predictor.from_config(tmp_path / "missing.yaml")
     with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
-        Predictor.from_config(config_file, ["MODEL.WEIGHTS", str(tmp_path / "missing.pth")])
-    with pytest.raises(ValueError, match="'moon_test', which is not registered"):
-        Predictor.from_config(config_file, ["DATASETS.TEST", "('moon_test',)"])
-    assert Predictor.from_config(config_file, ["DATASETS.TEST", "()"]).classes is None
-    named = Predictor.from_config(config_file, ["DATASETS.TEST", "('moon_test',)"], classes="cat, dog")
-    assert named.classes == ("cat", "dog")
+        Predictor.from_config(CONFIG, [*options, "MODEL.WEIGHTS", str(tmp_path / "missing.pth")])
 
 
-def test_options_change_the_config(tmp_path):
-    options = option_words(tiny_options(tmp_path) | {"TEST.SLIDING_WINDOW": False})
-    predictor = Predictor.from_config("configs/catseg_ade150.yaml", options, classes=["cat"])
+def test_options_change_the_config(options):
+    predictor = Predictor.from_config(CONFIG, [*options, "TEST.SLIDING_WINDOW", "False"], classes=["cat"])
     assert type(predictor.model.view).__name__ == "WholeImage"
