@@ -1,13 +1,12 @@
 """The small CLIP of the reference case `v1_tiny`, built through a config file as a user's own model is."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from catseg.modeling.clip.loading import build_clip, build_tokenizer
+from catseg.tools.reference_case import load_case
 
 PARITY = Path(__file__).parents[2] / "parity"
 CLIP_PREFIX = "sem_seg_head.predictor.clip_model."
@@ -36,11 +35,7 @@ def write_config(tmp_path):
 
 @pytest.fixture(scope="session")
 def reference_case():
-    spec = importlib.util.spec_from_file_location("catseg_reference_cases", PARITY / "reference.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.load(PARITY / "cases" / "catseg" / "v1_tiny.npz")
+    return load_case(PARITY / "cases" / "catseg" / "v1_tiny.npz")
 
 
 @pytest.fixture(scope="session")
