@@ -84,7 +84,7 @@ def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
         results[name] = inference_on_dataset(predictor, build_test_loader(cfg, name), build_evaluator(cfg, name))
     if results and comm.is_main_process():
         table = results_table(results)
-        logger.info("Results of %s:\n%s", weights, table)
+        logger.info("Results, %s:\n%s", weights, table)
         write_results(Path(cfg.OUTPUT_DIR), results, table, weights=weights)
     comm.synchronize()
     return results

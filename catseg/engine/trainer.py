@@ -14,6 +14,7 @@ from detectron2.data import (
 )
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
@@ -52,7 +53,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         stream: Any = loader.dataset
-        wrapped = model
+        wrapped: nn.Module = model
         if comm.get_world_size() > 1:
             wrapped = DistributedDataParallel(model, broadcast_buffers=False)
         self._trainer = TrainingStep(
@@ -146,6 +147,16 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             built.append(hooks.PeriodicWriter(self.build_writers()))
         return built
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> CATSeg:
+        """Build the model on MODEL.DEVICE and log how many parameters its parts have, and how many of them train."""
+        model = build_model(cfg)
+        for name, part in model.named_children():
+            sizes = [(parameter.numel(), parameter.requires_grad) for parameter in part.parameters()]
+            total, trained = sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
+            logger.info("%s: %.2f million parameters, %.2f of them trained", name, total / 1e6, trained / 1e6)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 
@@ -57,7 +58,7 @@ class TrainingStream(IterableDataset):
         self.position = 0
         self._records = records
         self._size = len(records)  # type: ignore[arg-type]
-        self._mapper = mapper
+        self._mapper = PicklableWrapper(mapper)  # workers that are not forked get it by pickling
         self._batch_size = batch_size
         self._rank = rank
         self._world_size = world_size

@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import pickle
 
 import pytest
 import torch
@@ -54,6 +55,12 @@ def test_a_resumed_run_ends_with_the_state_of_an_unbroken_one(toy_config, tmp_pa
     assert trainer.start_iter == 1
     expected, got = (torch.load(folder / "model_final.pth", weights_only=True) for folder in (straight, broken))
     assert_equal(got, expected)
+
+
+def test_training_data_reach_workers_that_are_not_forked(toy_config):
+    stream = Trainer.build_train_loader(toy_config()).dataset
+    copy = pickle.loads(pickle.dumps(stream))
+    assert_equal(copy.sample(3), stream.sample(3))
 
 
 def test_training_changes_what_is_to_be_trained_and_nothing_else(toy_config):

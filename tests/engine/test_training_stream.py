@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import random
 
 import numpy as np
@@ -70,6 +71,13 @@ def test_a_stream_goes_on_where_its_state_was_taken(num_workers):
     resumed = make_stream(seed=99)
     resumed.load_state_dict(stopped.state_dict())
     assert batches(resumed, 3, num_workers) == expected[3:]
+
+
+def test_a_stream_reaches_workers_that_are_not_forked():
+    offset = 5
+    stream = TrainingStream(records=[1, 2, 3], mapper=lambda record: record + offset, seed=0, batch_size=1)
+    copy = pickle.loads(pickle.dumps(stream))
+    assert [copy.sample(position) for position in range(6)] == [stream.sample(position) for position in range(6)]
 
 
 def test_processes_divide_the_same_total_batches():

@@ -1,0 +1,179 @@
+"""train_net.py from the command line, on real photographs in the shape of COCO-Stuff and ADE20K."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import train_net
+from catseg.engine.setup import setup
+from tests.miniature import make_miniature_ade20k, make_miniature_coco_stuff
+from tests.tiny import option_words, tiny_options
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs" / "catseg_ade150.yaml"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with prepared data sets, the tiny network's files and the environment for commands."""
+    folder = tmp_path_factory.mktemp("train_net")
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(folder), "CATSEG_CACHE": str(folder / "cache")}
+    for make, script in (
+        (make_miniature_coco_stuff, "prepare_coco_stuff.py"),
+        (make_miniature_ade20k, "prepare_ade20k_150.py"),
+    ):
+        make(folder, 2, longest_side=96)
+        command = [sys.executable, ROOT / "datasets" / script, "--root", folder, "--workers", "1", "--subset"]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+    return folder, environment
+
+
+def command_line(folder, *flags, output, **overrides):
+    options = {
+        **tiny_options(folder),
+        "OUTPUT_DIR": folder / output,
+        "SEED": 5,
+        "SOLVER.MAX_ITER": 2,
+        "TEST.EVAL_PERIOD": 0,
+        **{key.replace("__", "."): value for key, value in overrides.items()},
+    }
+    return [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(CONFIG), *flags, *option_words(options)]
+
+
+def run(workplace, *flags, output, **overrides):
+    folder, environment = workplace
+    command = command_line(folder, *flags, output=output, **overrides)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode == 0 or "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+# What makes the weights depend smoothly on the gradients, so that runs can be compared.
+SMOOTH = {"SOLVER__OPTIMIZER": "SGD", "SOLVER__BASE_LR": 0.1, "MODEL__SWIN__DROP_PATH_RATE": 0.0}
+
+
+@pytest.fixture(scope="module")
+def trained(workplace):
+    """The folder of a finished run of two steps."""
+    done = run(workplace, output="trained", **SMOOTH)
+    assert done.returncode == 0, done.stderr
+    assert "Process 0 of 1 on cpu" in done.stdout
+    return workplace[0] / "trained"
+
+
+def checkpoint(folder):
+    return torch.load(folder / "model_final.pth", weights_only=True)
+
+
+def scores(folder):
+    return json.loads((folder / "results.json").read_text())["results"]["ade20k_150_test_sem_seg"]["sem_seg"]
+
+
+def test_training_writes_weights_and_results(trained):
+    assert checkpoint(trained)["iteration"] == 1
+    assert 0 <= scores(trained)["mIoU"] <= 100
+    assert "IoU-tree" in scores(trained)
+    assert (trained / "model_best.pth").is_file()
+    assert (trained / "config.yaml").is_file()
+    assert "catseg.engine" in (trained / "log.txt").read_text()
+
+
+def test_two_processes_train_and_evaluate_like_one(workplace, trained):
+    done = run(workplace, "--num-gpus", "2", output="two", **SMOOTH)
+    assert done.returncode == 0, done.stderr
+    assert "Process 0 of 2 on cpu" in done.stdout
+    one, two = checkpoint(trained), checkpoint(workplace[0] / "two")
+    torch.testing.assert_close(two["model"], one["model"], atol=1e-5, rtol=1e-4)
+    assert scores(workplace[0] / "two") == pytest.approx(scores(trained), abs=0.5, nan_ok=True)
+
+
+def test_weights_are_evaluated_and_predictions_written(workplace, trained):
+    weights = trained / "model_final.pth"
+    done = run(workplace, "--eval-only", output="evaluated", MODEL__WEIGHTS=weights, TEST__SAVE_PREDICTIONS="both")
+    assert done.returncode == 0, done.stderr
+    assert "RANDOM WEIGHTS" not in done.stdout
+    folder = workplace[0] / "evaluated"
+    assert scores(folder) == scores(trained)
+    for kind in ("labels", "overlays"):
+        assert len(list((folder / "evaluation" / "ade20k_150_test_sem_seg" / kind).iterdir())) == 2
+    assert (folder / "eval_config.yaml").is_file()
+
+
+@pytest.fixture
+def in_process(workplace, monkeypatch):
+    """Sets the command line for calls of train_net's functions right here."""
+    folder, environment = workplace
+
+    def prepare(*flags, output, **overrides):
+        monkeypatch.setenv("DETECTRON2_DATASETS", environment["DETECTRON2_DATASETS"])
+        monkeypatch.setattr(sys, "argv", command_line(folder, *flags, output=output, **overrides)[1:])
+
+    return prepare
+
+
+def test_evaluating_random_weights_says_so(in_process, caplog):
+    in_process("--eval-only", output="random")
+    with caplog.at_level(logging.WARNING):
+        train_net.evaluate_only(setup(train_net.parse_arguments()), resume=False)
+    assert "RANDOM WEIGHTS" in caplog.text
+
+
+def test_a_second_run_does_not_mix_with_the_first(in_process, trained):
+    in_process(output="trained")
+    with pytest.raises(SystemExit, match=r"train_net\.py: .*trained holds an earlier training run .*--resume"):
+        train_net.main()
+
+
+def test_resume_goes_on_with_the_first_run(workplace, trained):
+    (workplace[0] / "longer").symlink_to(trained)
+    # One override is all that training on ADE20K takes.
+    ade = {"SOLVER__MAX_ITER": 3, "DATASETS__TRAIN": "('ade20k_150_train_sem_seg',)", "DATASETS__TEST": ()}
+    resumed = run(workplace, "--resume", output="longer", **ade, **SMOOTH)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Resuming at iteration 2" in resumed.stdout
+    assert checkpoint(trained)["iteration"] == 2
+
+
+def test_ctrl_c_ends_training_with_a_hint(workplace):
+    folder, environment = workplace
+    options = {"SOLVER__MAX_ITER": 10_000, "SOLVER__CHECKPOINT_PERIOD": 1, "DATALOADER__NUM_WORKERS": 1}
+    command = command_line(folder, output="interrupted", **options)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 200
+        while not (folder / "interrupted" / "last_checkpoint").exists():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate()
+    assert process.returncode == 130, output
+    assert "--resume goes on from" in output
+    assert "Traceback" not in output
+    assert not list((folder / "interrupted").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config-file", "gone.yaml"], "gone.yaml"),
+        (["--config-file", str(CONFIG), "SOLVER.MAX_ITERS", "3"], "SOLVER.MAX_ITERS"),
+        (["--config-file", str(CONFIG), "MODEL.WEIGHTS", ""], "prepare_coco_stuff.py"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        train_net.main()
+    assert stopped.value.code.startswith("train_net.py: ")
+    assert message in stopped.value.code
