@@ -19,7 +19,7 @@ _FIRST_COLORS = (
     (140, 86, 75),
     (255, 215, 64),
 )
-_GRID_STEP = 9  # of the candidates, per RGB channel
+_GRID_STEP = 11  # of the candidates, per RGB channel
 _LIGHTNESS = (38.0, 88.0)  # CIELAB: neither lost on black nor on white
 _CHROMA = (22.0, 78.0)  # CIELAB: never mistaken for the grey of ignored pixels, never glaring
 
