@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -51,8 +52,44 @@ def convert_swin(state: State, expected: Shapes) -> dict[str, Tensor]:
     return SWIN.convert({name: tensor for name, tensor in state.items() if needed(name)}, expected)
 
 
+VAN = RenameTable(
+    source="VAN, as its authors publish it for classification or segmentation",
+    renames=(
+        (r"backbone\.", ""),
+        *((rf"(patch_embed|block|norm){i + 1}\.", rf"stages.{i}.\1.") for i in range(4)),
+        (r"(stages\.\d)\.block\.", r"\1.blocks."),
+        (r"(.*\.mlp\.dwconv)\.dwconv", r"\1"),
+    ),
+    dropped=(r"head\.(weight|bias)", r"(decode|auxiliary)_head\..*"),
+)
+
+
+def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[str, Tensor]:
+    """Rename the tensors of a file, leaving out the stages that this backbone was built without.
+
+    Args:
+        table: of a family whose stages are `stages.0`, `stages.1`, ...
+        state: published name to tensor.
+        expected: the backbone's name to shape.
+
+    Returns:
+        The backbone's name to tensor.
+
+    Raises:
+        ValueError: if tensors are unknown, missing or of another shape than expected; it lists them.
+    """
+    last = max(int(name.split(".")[1]) for name in expected if name.startswith("stages."))
+
+    def needed(name: str) -> bool:
+        match = re.match(r"stages\.(\d+)\.", table.rename(name))
+        return match is None or int(match[1]) <= last
+
+    return table.convert({name: tensor for name, tensor in state.items() if needed(name)}, expected)
+
+
 # Registered name of a backbone -> its import of published weights: published tensors and our shapes to our tensors.
 # It raises a ValueError that lists what is unknown, missing or of another shape.
 CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
     "D2SwinTransformer": convert_swin,
+    "VAN": partial(convert_stages, VAN),
 }

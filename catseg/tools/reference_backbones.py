@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from catseg.checkpoint.backbones import CONVERTERS
-from catseg.modeling.backbones import D2SwinTransformer
+from catseg.modeling.backbones import VAN, D2SwinTransformer
 from catseg.tools.reference_case import ReferenceCase, UnsupportedCaseError
 
 
@@ -30,10 +30,15 @@ def build_backbone(case: ReferenceCase) -> nn.Module:
     return backbone.eval()
 
 
-def _build_swin(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
-    for name, only in (("patch_size", 4), ("in_chans", 3), ("qkv_bias", True), ("qk_scale", None), ("ape", False)):
+def _require(family: str, args: Mapping[str, Any], supported: Mapping[str, Any]) -> None:
+    """Refuse a case whose constructor arguments ask for what we do not have."""
+    for name, only in supported.items():
         if args.get(name, only) != only:
-            raise UnsupportedCaseError(f"Swin with {name} {args[name]!r}")
+            raise UnsupportedCaseError(f"{family} with {name} {args[name]!r}")
+
+
+def _build_swin(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
+    _require("Swin", args, {"patch_size": 4, "in_chans": 3, "qkv_bias": True, "qk_scale": None, "ape": False})
     return D2SwinTransformer(
         embed_dim=args["embed_dim"],
         depths=args["depths"],
@@ -44,7 +49,18 @@ def _build_swin(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Mo
     )
 
 
+def _build_van(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
+    _require("VAN", args, {"in_chans": 3, "linear": False, "num_stages": len(args["embed_dims"])})
+    return VAN(
+        embed_dims=args["embed_dims"],
+        depths=args["depths"],
+        mlp_ratios=args["mlp_ratios"],
+        out_features=out_features,
+    )
+
+
 # Family -> how to build it from the official constructor's arguments and the names of the wanted maps.
 BACKBONE_FAMILIES: dict[str, Callable[[Mapping[str, Any], tuple[str, ...]], nn.Module]] = {
     "swin": _build_swin,
+    "van": _build_van,
 }

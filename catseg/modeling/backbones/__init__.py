@@ -1,5 +1,6 @@
 """Backbones that give CAT-Seg its guidance maps, registered with Detectron2 on import."""
 
 from catseg.modeling.backbones.swin import D2SwinTransformer
+from catseg.modeling.backbones.van import VAN
 
-__all__ = ["D2SwinTransformer"]
+__all__ = ["VAN", "D2SwinTransformer"]
