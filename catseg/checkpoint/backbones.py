@@ -64,6 +64,29 @@ VAN = RenameTable(
 )
 
 
+_MPVIT_PATH = r"mhca_stages\.(\d+)\.mhca_blks\.(\d+)\."
+
+# The authors' module registers the position encodings of a path under its own name and again in each of its layers. All
+# these names become one here; of several values the last in the file counts, as in the authors' module.
+MPVIT = RenameTable(
+    source="MPViT, as its authors publish it for classification or segmentation",
+    renames=(
+        (r"backbone\.", ""),
+        (r"patch_embed_stages\.(\d+)\.patch_embeds\.(\d+)\.patch_conv\.", r"stages.\1.paths.\2.embedding."),
+        (_MPVIT_PATH + r"(?:MHCA_layers\.\d+\.)?cpe\.proj\.", r"stages.\1.paths.\2.position."),
+        (
+            _MPVIT_PATH + r"(?:MHCA_layers\.\d+\.(?:factoratt_crpe\.)?)?crpe\.conv_list\.",
+            r"stages.\1.paths.\2.relative.",
+        ),
+        (_MPVIT_PATH + r"MHCA_layers\.", r"stages.\1.paths.\2.layers."),
+        (r"(stages\.\d+\.paths\.\d+\.layers\.\d+)\.factoratt_crpe\.", r"\1.attn."),
+        (r"mhca_stages\.(\d+)\.InvRes\.", r"stages.\1.local."),
+        (r"mhca_stages\.", "stages."),
+    ),
+    dropped=(r"cls_head\.cls\.(weight|bias)", r"(decode|auxiliary)_head\..*"),
+)
+
+
 def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[str, Tensor]:
     """Rename the tensors of a file, leaving out the stages that this backbone was built without.
 
@@ -91,5 +114,6 @@ def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[s
 # It raises a ValueError that lists what is unknown, missing or of another shape.
 CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
     "D2SwinTransformer": convert_swin,
+    "MPViT": partial(convert_stages, MPVIT),
     "VAN": partial(convert_stages, VAN),
 }

@@ -6,7 +6,8 @@ from typing import Any
 from torch import nn
 
 from catseg.checkpoint.backbones import CONVERTERS
-from catseg.modeling.backbones import VAN, D2SwinTransformer
+from catseg.modeling.backbones import VAN, D2SwinTransformer, MPViT
+from catseg.modeling.backbones.mpvit import NUM_HEADS
 from catseg.tools.reference_case import ReferenceCase, UnsupportedCaseError
 
 
@@ -59,8 +60,21 @@ def _build_van(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Mod
     )
 
 
+def _build_mpvit(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
+    stages = len(args["embed_dims"])
+    _require("MPViT", args, {"in_chans": 3, "num_stages": stages, "num_heads": [NUM_HEADS] * stages})
+    return MPViT(
+        embed_dims=args["embed_dims"],
+        depths=args["num_layers"],
+        num_paths=args["num_path"],
+        mlp_ratios=args["mlp_ratios"],
+        out_features=out_features,
+    )
+
+
 # Family -> how to build it from the official constructor's arguments and the names of the wanted maps.
 BACKBONE_FAMILIES: dict[str, Callable[[Mapping[str, Any], tuple[str, ...]], nn.Module]] = {
     "swin": _build_swin,
+    "mpvit": _build_mpvit,
     "van": _build_van,
 }

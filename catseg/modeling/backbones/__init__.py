@@ -1,6 +1,7 @@
 """Backbones that give CAT-Seg its guidance maps, registered with Detectron2 on import."""
 
+from catseg.modeling.backbones.mpvit import MPViT
 from catseg.modeling.backbones.swin import D2SwinTransformer
 from catseg.modeling.backbones.van import VAN
 
-__all__ = ["VAN", "D2SwinTransformer"]
+__all__ = ["VAN", "D2SwinTransformer", "MPViT"]
