@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from catseg.data import shapes
 from catseg.vocabulary import load_vocabulary
 
 
@@ -78,6 +79,23 @@ def _split(
     )
 
 
+def _shapes(
+    split: str, classes: tuple[str, ...], score_groups: Mapping[str, tuple[str, ...]] | None = None
+) -> DatasetSpec:
+    """A split of the generated data set."""
+    return DatasetSpec(
+        name=f"shapes_{split}_sem_seg",
+        split=split,
+        vocabulary=classes,
+        image_dir=f"shapes/images/{split}",
+        image_extension="png",
+        label_dir=f"shapes/annotations/{split}",
+        image_count=shapes.IMAGE_COUNTS[split],
+        command="python -m catseg.tools.generate_shapes",
+        score_groups=score_groups or {},
+    )
+
+
 _ade20k_150 = partial(
     _split,
     folder="ADEChallengeData2016",
@@ -102,4 +120,9 @@ COCO_STUFF_171 = (
     _coco_stuff_171("coco_2017_train_stuff_all_sem_seg", "train2017", 118287),
     _coco_stuff_171("coco_2017_test_stuff_all_sem_seg", "val2017", 5000),
 )
-DATASETS: tuple[DatasetSpec, ...] = (*ADE20K_150, *COCO_STUFF_171)
+SHAPES = (
+    _shapes("train", shapes.SEEN),
+    _shapes("seen_test", shapes.CLASSES, {"objects": shapes.SEEN_OBJECTS}),
+    _shapes("unseen_test", shapes.CLASSES, {"held-out": shapes.HELD_OUT, "held-out-objects": shapes.HELD_OUT_OBJECTS}),
+)
+DATASETS: tuple[DatasetSpec, ...] = (*ADE20K_150, *COCO_STUFF_171, *SHAPES)

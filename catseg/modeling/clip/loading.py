@@ -1,7 +1,8 @@
 """Build a CLIP model and its tokenizer: the only caller of open_clip's factories.
 
 A model is named either as open_clip names it ("ViT-L-14-336-quickgelu"), or by the path of a JSON file of the same
-form as open_clip's own (keys `embed_dim`, `vision_cfg`, `text_cfg`, optionally `quick_gelu`). Only plain vision
+form as open_clip's own (keys `embed_dim`, `vision_cfg`, `text_cfg`, optionally `quick_gelu`). The files in `models/`
+beside this module are models of our own, known to open_clip by their names ("catseg-shapes"). Only plain vision
 transformers are accepted, since the dense features are read from the value path of the last block.
 """
 
@@ -16,6 +17,8 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
 logger = logging.getLogger(__name__)
+
+open_clip.add_model_config(Path(__file__).with_name("models"))
 
 Tokenizer: TypeAlias = SimpleTokenizer | HFTokenizer
 

@@ -1,0 +1,1 @@
+"""Commands: `python -m catseg.tools.NAME --help` tells what each does."""
