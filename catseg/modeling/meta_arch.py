@@ -3,6 +3,7 @@
 Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from catseg.modeling.losses import class_wise_bce
 from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage, resize
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
+MERGED_PIXELS = 2**24  # pixels of all full-size maps that are merged at once: what large pictures may cost in memory
 
 
 @META_ARCH_REGISTRY.register()
@@ -275,9 +277,11 @@ class CATSeg(nn.Module):
                 for i in range(0, len(crops), self.crops_per_chunk)
             ]
         )
-        for start in range(0, len(text), self.classes_per_chunk):
-            part = logits[:, start : start + self.classes_per_chunk]
-            yield start, self.view.merge(part, image_size, _output_size(item))
+        output_size = _output_size(item)
+        pixels = max(math.prod(image_size), math.prod(output_size))
+        step = max(1, min(self.classes_per_chunk, MERGED_PIXELS // pixels))
+        for start in range(0, len(text), step):
+            yield start, self.view.merge(logits[:, start : start + step], image_size, output_size)
 
 
 def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:

@@ -178,3 +178,20 @@ def test_each_clip_parameter_is_stored_once(model: CATSeg) -> None:
 def test_empty_chunks_are_named(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="CROPS_PER_CHUNK and CLASSES_PER_CHUNK must be positive"):
         tiny_model(tmp_path, **{key: 0})
+
+
+def test_large_pictures_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.set_vocabulary(CLASSES)
+    item = {"image": picture(50, 60)}
+    (expected,) = model([item])
+    monkeypatch.setattr("catseg.modeling.meta_arch.MERGED_PIXELS", 2 * 50 * 60)
+    merged = []
+    merge = model.view.merge
+
+    def record(logits: torch.Tensor, *sizes: tuple[int, int]) -> torch.Tensor:
+        merged.append(logits.shape[1])
+        return merge(logits, *sizes)
+
+    monkeypatch.setattr(type(model.view), "merge", lambda _, *arguments: record(*arguments))
+    assert torch.equal(model([item])[0]["sem_seg"], expected["sem_seg"])
+    assert merged == [2, 2, 1]
