@@ -89,5 +89,3 @@ def test_published_parameters_have_official_names() -> None:
     assert "layers.1.downsample.reduction.weight" in names
     assert not any(name.startswith("layers.2.downsample") for name in names)
     assert {"norm0.weight", "norm1.weight", "norm2.weight"} <= names
-
-
