@@ -73,7 +73,8 @@ class Checkpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file is unreadable, or its tensors are not those of the model; it lists them.
+            ValueError: if the file is unreadable, its tensors are not those of the model (it lists them), or its
+                training state is that of other options.
         """
         self.complete = False
         if not path:
@@ -84,7 +85,7 @@ class Checkpointer(DetectionCheckpointer):
         self._load_weights(checkpoint.pop("model"), author=checkpoint.get("__author__", ""), path=path)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in checkpoint:
-                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+                self._load_state(key, checkpoint.pop(key), path=path)
         return checkpoint
 
     def get_checkpoint_file(self) -> str:
@@ -123,6 +124,15 @@ class Checkpointer(DetectionCheckpointer):
             self._load_own(state, path=path)
             logger.info("Loaded %s", path)
         self.complete = True
+
+    def _load_state(self, key: str, state: Any, *, path: str) -> None:
+        try:
+            self.checkpointables[key].load_state_dict(state)
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path} is of a run with other options, --resume needs the same ones ({key}: {error}); "
+                "for its weights alone, name it as MODEL.WEIGHTS"
+            ) from error
 
     def _load_own(self, state: dict[str, Tensor], *, path: str) -> None:
         try:

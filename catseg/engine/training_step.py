@@ -80,7 +80,8 @@ class TrainingStep:
                 metrics[name] += loss.item()
         reduced = _reduce(metrics)
         if not np.isfinite(list(reduced.values())).all():
-            raise FloatingPointError(f"the loss is not finite: {reduced}")
+            shown = ", ".join(f"{name} {value}" for name, value in reduced.items() if name != "data_time")
+            raise FloatingPointError(f"the loss is not finite ({shown})")
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return reduced

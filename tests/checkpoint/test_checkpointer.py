@@ -86,6 +86,19 @@ def test_other_tensors_than_the_models_are_an_error_that_lists_them(tmp_path):
     assert all(name in str(error.value) for name in ("0.bias", "2.surplus", "0.weight"))
 
 
+class Fussy(Counter):
+    def load_state_dict(self, state):
+        raise ValueError("two groups instead of one")
+
+
+def test_a_training_state_that_does_not_fit_is_an_error(tmp_path):
+    Checkpointer(make_model(), str(tmp_path), trainer=Counter()).save("model")
+    checkpointer = Checkpointer(make_model(), str(tmp_path), trainer=Fussy())
+    with pytest.raises(ValueError, match=r"model\.pth is of a run with other options.*two groups"):
+        checkpointer.load(str(tmp_path / "model.pth"))
+    checkpointer.load(str(tmp_path / "model.pth"), checkpointables=[])
+
+
 def test_a_file_of_something_else_is_an_error(tmp_path):
     torch.save({"encoder": torch.ones(1)}, tmp_path / "else.pth")
     with pytest.raises(ValueError, match="not hold one tensor"):

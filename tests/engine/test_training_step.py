@@ -76,6 +76,25 @@ def test_autocast_computes_in_bfloat16_and_keeps_float32_weights():
     assert plain.model.dtype == torch.float32
 
 
+def test_float16_gradients_are_scaled_and_steps_that_overflow_are_left_out():
+    step = make_step(autocast_dtype=torch.float16, lr=0.01)
+    plain = make_step(lr=0.01)
+    before = copy.deepcopy(step.model.state_dict())
+    step.run()
+    plain.run()
+    assert step.state_dict()["grad_scaler"]["scale"] > 1
+    for one, other in zip(step.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-2)
+    assert not torch.equal(step.model.layers[0].weight, before["layers.0.weight"])
+
+    step.model.layers[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = copy.deepcopy(step.model.state_dict())
+    scale = step.state_dict()["grad_scaler"]["scale"]
+    step.run()
+    assert all(torch.equal(before[name], tensor) for name, tensor in step.model.state_dict().items())
+    assert step.state_dict()["grad_scaler"]["scale"] == scale / 2
+
+
 def test_a_loss_that_is_not_finite_changes_nothing():
     step = make_step(records=[torch.full((3,), float("nan"))] * 4)
     before = copy.deepcopy(step.model.state_dict())
