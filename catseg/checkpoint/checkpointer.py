@@ -99,8 +99,11 @@ class Checkpointer(DetectionCheckpointer):
 
     def _write(self, name: str, extra: dict[str, Any]) -> None:
         file = Path(self.save_dir) / f"{name}.pth"
-        with atomic_path(file) as path:
-            torch.save({"model": self.model.state_dict(), **extra}, path)
+        try:
+            with atomic_path(file) as path:
+                torch.save({"model": self.model.state_dict(), **extra}, path)
+        except (OSError, RuntimeError) as error:  # torch has the latter for a full disk
+            raise OSError(f"cannot write {file} ({error}); earlier checkpoints are as they were") from error
         logger.info("Saved %s", file)
 
     def _local_file(self, path: str) -> Path:

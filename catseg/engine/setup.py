@@ -92,7 +92,10 @@ def _describe_device(device: str) -> str:
 
 def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
     if args.num_gpus < 1 or args.num_machines < 1:
-        raise ValueError(f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1")
+        raise ValueError(
+            f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1; "
+            "without a GPU, --num-gpus is the number of processes"
+        )
     if not 0 <= args.machine_rank < args.num_machines:
         raise ValueError(f"--machine-rank counts from 0 to --num-machines - 1, got {args.machine_rank}")
     if args.num_machines > 1 and args.dist_url == "auto":

@@ -54,22 +54,21 @@ def test_weights_alone_are_saved_without_becoming_the_last_checkpoint(tmp_path):
     assert set(torch.load(tmp_path / "model_best.pth")) == {"model", "iteration"}
 
 
-class StoppedHalfwayError(RuntimeError):
-    pass
-
-
-def test_a_save_that_is_broken_off_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("cause", "raised"), [(RuntimeError("disk"), OSError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_a_save_that_is_broken_off_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch, cause, raised):
     checkpointer = Checkpointer(make_model(), str(tmp_path))
     checkpointer.save("model")
     before = (tmp_path / "model.pth").read_bytes()
 
     def write_half(data, path):
         path.write_bytes(b"half")
-        raise StoppedHalfwayError
+        raise cause
 
     monkeypatch.setattr(catseg.checkpoint.checkpointer.torch, "save", write_half)
     for name in ("model", "model_final"):
-        with pytest.raises(StoppedHalfwayError):
+        with pytest.raises(raised):
             checkpointer.save(name)
     assert (tmp_path / "model.pth").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
