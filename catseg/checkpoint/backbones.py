@@ -64,6 +64,18 @@ VAN = RenameTable(
 )
 
 
+TWINS = RenameTable(
+    source="Twins, as its authors publish it for classification or segmentation",
+    renames=(
+        (r"backbone\.", ""),
+        (r"(patch_embed|block|pos_block|norm)(?:s|_list)?\.(\d)\.", r"stages.\2.\1."),
+        (r"(stages\.\d)\.block\.", r"\1.blocks."),
+    ),
+    dropped=(r"(backbone\.)?(norm|head)\.(weight|bias)", r"(decode|auxiliary)_head\..*"),
+    optional=(r"stages\.\d\.norm\.(weight|bias)",),
+)
+
+
 _MPVIT_PATH = r"mhca_stages\.(\d+)\.mhca_blks\.(\d+)\."
 
 # The authors' module registers the position encodings of a path under its own name and again in each of its layers. All
@@ -114,6 +126,8 @@ def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[s
 # It raises a ValueError that lists what is unknown, missing or of another shape.
 CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
     "D2SwinTransformer": convert_swin,
+    "TwinsPCPVT": partial(convert_stages, TWINS),
+    "TwinsSVT": partial(convert_stages, TWINS),
     "MPViT": partial(convert_stages, MPVIT),
     "VAN": partial(convert_stages, VAN),
 }

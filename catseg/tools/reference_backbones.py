@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from catseg.checkpoint.backbones import CONVERTERS
-from catseg.modeling.backbones import VAN, D2SwinTransformer, MPViT
+from catseg.modeling.backbones import VAN, D2SwinTransformer, MPViT, TwinsPCPVT, TwinsSVT
 from catseg.modeling.backbones.mpvit import NUM_HEADS
 from catseg.tools.reference_case import ReferenceCase, UnsupportedCaseError
 
@@ -60,6 +60,22 @@ def _build_van(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Mod
     )
 
 
+def _build_twins(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
+    windowed = args["block_cls"] == "GroupBlock"
+    kinds = {"block_cls": "GroupBlock" if windowed else "Block", "extra_norm": windowed}
+    fixed = {"patch_size": 4, "in_chans": 3, "qkv_bias": True, "qk_scale": None, "norm_layer": "LayerNorm eps 1e-6"}
+    _require("Twins", args, fixed | kinds)
+    return (TwinsSVT if windowed else TwinsPCPVT)(
+        embed_dims=args["embed_dims"],
+        num_heads=args["num_heads"],
+        depths=args["depths"],
+        mlp_ratios=args["mlp_ratios"],
+        sr_ratios=args["sr_ratios"],
+        window_sizes=args["wss"] if windowed else None,
+        out_features=out_features,
+    )
+
+
 def _build_mpvit(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
     stages = len(args["embed_dims"])
     _require("MPViT", args, {"in_chans": 3, "num_stages": stages, "num_heads": [NUM_HEADS] * stages})
@@ -75,6 +91,7 @@ def _build_mpvit(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.M
 # Family -> how to build it from the official constructor's arguments and the names of the wanted maps.
 BACKBONE_FAMILIES: dict[str, Callable[[Mapping[str, Any], tuple[str, ...]], nn.Module]] = {
     "swin": _build_swin,
+    "twins": _build_twins,
     "mpvit": _build_mpvit,
     "van": _build_van,
 }

@@ -2,6 +2,7 @@
 
 from catseg.modeling.backbones.mpvit import MPViT
 from catseg.modeling.backbones.swin import D2SwinTransformer
+from catseg.modeling.backbones.twins import TwinsPCPVT, TwinsSVT
 from catseg.modeling.backbones.van import VAN
 
-__all__ = ["VAN", "D2SwinTransformer", "MPViT"]
+__all__ = ["VAN", "D2SwinTransformer", "MPViT", "TwinsPCPVT", "TwinsSVT"]
