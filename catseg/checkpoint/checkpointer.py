@@ -82,7 +82,11 @@ class Checkpointer(DetectionCheckpointer):
             return {}
         local = self._local_file(path)
         checkpoint = read_checkpoint(local)
-        self._load_weights(checkpoint.pop("model"), author=checkpoint.get("__author__", ""), path=path)
+        try:
+            part = self._load_weights(checkpoint.pop("model"), author=checkpoint.get("__author__", ""))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} does not fit the network that the config describes: {error}") from error
+        logger.info("Loaded %s: %s", path, part)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in checkpoint:
                 self._load_state(key, checkpoint.pop(key), path=path)
@@ -114,19 +118,31 @@ class Checkpointer(DetectionCheckpointer):
         except Exception as error:  # whatever the many kinds of URL handlers raise
             raise FileNotFoundError(f"cannot fetch {path} ({error}); give MODEL.WEIGHTS a local file") from error
 
-    def _load_weights(self, state: dict[str, Tensor], *, author: str, path: str) -> None:
+    def _load_weights(self, state: dict[str, Tensor], *, author: str) -> str:
+        """Load one of the kinds of files that `load` knows, and say which part of the model it filled."""
         own = self.model.state_dict()
-        shapes = {name: tensor.shape for name, tensor in own.items()}
         if any(name.startswith("sem_seg_head.predictor.") for name in state):
-            self.model.load_state_dict(CAT_SEG.convert(state, shapes))
-            logger.info("Loaded %s, published weights of CAT-Seg", path)
+            self.model.load_state_dict(CAT_SEG.convert(state, {name: tensor.shape for name, tensor in own.items()}))
         elif state.keys().isdisjoint(own):
-            self._load_backbone(state, author=author, path=path)
-            return
+            return self._load_backbone(state, author=author)
         else:
-            self._load_own(state, path=path)
-            logger.info("Loaded %s", path)
+            self.model.load_state_dict(state)
         self.complete = True
+        return "the whole model"
+
+    def _load_backbone(self, state: dict[str, Tensor], *, author: str) -> str:
+        backbone = getattr(self.model, "backbone", None)
+        if backbone is None:
+            raise ValueError("it does not hold one tensor of it")
+        own = backbone.state_dict()
+        converter = CONVERTERS.get(type(backbone).__name__)
+        if converter is None:
+            weights = _match_by_name(state, own, author=author)
+        else:
+            weights = converter(state, {name: tensor.shape for name, tensor in own.items()})
+        backbone.load_state_dict(weights, strict=False)
+        initial = [name for name in own if name not in weights]
+        return f"the backbone alone, where initial values stay in {', '.join(initial) or 'no tensor'}"
 
     def _load_state(self, key: str, state: Any, *, path: str) -> None:
         try:
@@ -137,37 +153,12 @@ class Checkpointer(DetectionCheckpointer):
                 "for its weights alone, name it as MODEL.WEIGHTS"
             ) from error
 
-    def _load_own(self, state: dict[str, Tensor], *, path: str) -> None:
-        try:
-            self.model.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(f"{path} does not fit the network that the config describes: {error}") from error
 
-    def _load_backbone(self, state: dict[str, Tensor], *, author: str, path: str) -> None:
-        backbone = getattr(self.model, "backbone", None)
-        if backbone is None:
-            raise ValueError(f"{path} does not hold one tensor of this network")
-        own = backbone.state_dict()
-        converter = CONVERTERS.get(type(backbone).__name__)
-        if converter is None:
-            weights = _match_by_name(state, own, author=author, path=path)
-        else:
-            weights = converter(state, {name: tensor.shape for name, tensor in own.items()})
-        backbone.load_state_dict(weights, strict=False)
-        initial = [name for name in own if name not in weights]
-        logger.info(
-            "Loaded %s into the backbone alone: %d tensors; initial values stay in %s",
-            path,
-            len(weights),
-            ", ".join(initial) or "none",
-        )
-
-
-def _match_by_name(state: dict[str, Tensor], own: dict[str, Tensor], *, author: str, path: str) -> dict[str, Tensor]:
+def _match_by_name(state: dict[str, Tensor], own: dict[str, Tensor], *, author: str) -> dict[str, Tensor]:
     """Import weights of Detectron2's own backbones, which come under several names."""
     matched = align_and_update_state_dicts(own, state, c2_conversion=author == "Caffe2")
     weights = {name: tensor for name, tensor in matched.items() if name in own}
     lacking = [name for name in own if name not in weights and not _MERGED_STATISTICS.fullmatch(name)]
     if lacking:
-        raise ValueError(f"{path} fits neither the network nor its backbone, which also needs {', '.join(lacking)}")
+        raise ValueError(f"it holds neither all of it nor its backbone, which also needs {', '.join(lacking)}")
     return weights

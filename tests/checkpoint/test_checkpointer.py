@@ -128,6 +128,26 @@ def test_no_weights_leave_the_model_as_it_is():
     assert not checkpointer.complete
 
 
+def test_published_weights_of_cat_seg_are_renamed(tmp_path):
+    model = nn.Module()
+    model.add_module("clip", nn.Linear(2, 2, bias=False))
+    model.add_module("sem_seg_head", nn.ModuleDict({"aggregator": nn.ModuleDict({"cost_embedding": nn.ModuleDict()})}))
+    model.sem_seg_head.aggregator.cost_embedding["conv"] = nn.Conv2d(1, 1, 1, bias=False)
+    published = {
+        "sem_seg_head.predictor.clip_model.weight": torch.full((2, 2), 3.0),
+        "sem_seg_head.predictor.transformer.conv1.weight": torch.full((1, 1, 1, 1), 4.0),
+    }
+    torch.save({"model": published, "iteration": 79_999}, tmp_path / "published.pth")
+    checkpointer = Checkpointer(model)
+    checkpointer.load(str(tmp_path / "published.pth"))
+    assert [tensor.flatten()[0] for tensor in model.state_dict().values()] == [3.0, 4.0]
+    assert checkpointer.complete
+    del published["sem_seg_head.predictor.clip_model.weight"]
+    torch.save({"model": published}, tmp_path / "part.pth")
+    with pytest.raises(ValueError, match=r"1 missing: clip\.weight"):
+        checkpointer.load(str(tmp_path / "part.pth"))
+
+
 class Segmenter(nn.Module):
     def __init__(self, backbone):
         super().__init__()
