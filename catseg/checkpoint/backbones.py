@@ -99,6 +99,13 @@ MPVIT = RenameTable(
 )
 
 
+CVT = RenameTable(
+    source="CvT, as its authors publish it",
+    renames=((r"stage(\d)\.", r"stages.\1."),),
+    dropped=(r"(norm|head)\.(weight|bias)",),
+)
+
+
 def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[str, Tensor]:
     """Rename the tensors of a file, leaving out the stages that this backbone was built without.
 
@@ -125,6 +132,7 @@ def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[s
 # Registered name of a backbone -> its import of published weights: published tensors and our shapes to our tensors.
 # It raises a ValueError that lists what is unknown, missing or of another shape.
 CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
+    "CvT": partial(convert_stages, CVT),
     "D2SwinTransformer": convert_swin,
     "TwinsPCPVT": partial(convert_stages, TWINS),
     "TwinsSVT": partial(convert_stages, TWINS),

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from catseg.checkpoint.backbones import CONVERTERS
-from catseg.modeling.backbones import VAN, D2SwinTransformer, MPViT, TwinsPCPVT, TwinsSVT
+from catseg.modeling.backbones import VAN, CvT, D2SwinTransformer, MPViT, TwinsPCPVT, TwinsSVT
 from catseg.modeling.backbones.mpvit import NUM_HEADS
 from catseg.tools.reference_case import ReferenceCase, UnsupportedCaseError
 
@@ -88,8 +88,29 @@ def _build_mpvit(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.M
     )
 
 
+def _build_cvt(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
+    spec = args["spec"]
+    stages = spec["NUM_STAGES"]
+    same = {
+        "QKV_BIAS": True, "POS_EMBED": False, "QKV_PROJ_METHOD": "dw_bn", "MLP_RATIO": spec["MLP_RATIO"][0],
+        "KERNEL_QKV": 3, "PADDING_Q": 1, "PADDING_KV": 1, "STRIDE_Q": 1, "STRIDE_KV": 2,
+    }  # fmt: skip
+    by_stage = {"PATCH_SIZE": [7, 3, 3], "PATCH_STRIDE": [4, 2, 2], "PATCH_PADDING": [2, 1, 1]}
+    class_token = {"CLS_TOKEN": [i == stages - 1 for i in range(stages)]}
+    _require("CvT", args, {"in_chans": 3})
+    _require("CvT", spec, {name: [value] * stages for name, value in same.items()} | by_stage | class_token)
+    return CvT(
+        embed_dims=spec["DIM_EMBED"],
+        num_heads=spec["NUM_HEADS"],
+        depths=spec["DEPTH"],
+        mlp_ratio=spec["MLP_RATIO"][0],
+        out_features=out_features,
+    )
+
+
 # Family -> how to build it from the official constructor's arguments and the names of the wanted maps.
 BACKBONE_FAMILIES: dict[str, Callable[[Mapping[str, Any], tuple[str, ...]], nn.Module]] = {
+    "cvt": _build_cvt,
     "swin": _build_swin,
     "twins": _build_twins,
     "mpvit": _build_mpvit,
