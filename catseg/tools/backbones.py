@@ -29,6 +29,7 @@ from tqdm import tqdm
 from catseg.files import atomic_path
 from catseg.modeling import backbones
 from catseg.modeling.backbones.pyramid import PyramidBackbone, SizedBackbone
+from catseg.tools.arguments import positive
 from catseg.tools.backbone_facts import FACTS
 
 CROP = 384
@@ -188,17 +189,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     known = list(all_sizes())
     parser.add_argument("--families", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
     parser.add_argument("--no-timing", action="store_true", help="leave the times out")
-    parser.add_argument("--runs", type=_positive, default=5, help="timed runs per backbone (default: %(default)s)")
-    parser.add_argument("--threads", type=_positive, default=torch.get_num_threads(), help="default: %(default)s")
+    parser.add_argument("--runs", type=positive, default=5, help="timed runs per backbone (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE too")
     return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,0 +1,15 @@
+"""Types of command-line options, for `argparse`."""
+
+import argparse
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is something else; `argparse` prints it with the name of the option.
+    """
+    number = int(text) if text.strip().isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number

@@ -1,0 +1,82 @@
+"""Timing, memory peaks and reports of the benchmarks."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import harness
+from benchmarks.harness import Report, Timing, calibrate, machine, peak_memory, ratio, time_in_turn
+
+
+def test_median_and_quartiles() -> None:
+    timing = Timing((0.005, 0.001, 0.003, 0.002, 0.004))
+    assert timing.median == 0.003
+    assert timing.spread == (0.002, 0.004)
+    assert str(timing) == "3 [2, 4]"
+    assert Timing((0.5,)).spread == (0.5, 0.5)
+
+
+def test_alternatives_take_turns_and_swap_places() -> None:
+    calls: list[str] = []
+    timings = time_in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3, warmup=1)
+    assert calls == ["b", "a", "a", "b", "b", "a", "a", "b"]
+    assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
+
+
+def test_times_the_call_alone() -> None:
+    timings = time_in_turn({"sleep": lambda: time.sleep(0.02)}, rounds=2, after_each=lambda: time.sleep(0.2))
+    assert all(0.02 <= seconds < 0.2 for seconds in timings["sleep"].seconds)
+
+
+def test_ratio_is_taken_round_by_round() -> None:
+    """A round in which the machine was busy counts no more than any other."""
+    assert ratio(Timing((1.0, 10.0, 1.0)), Timing((2.0, 20.0, 2.0))) == 0.5
+    assert ratio(Timing((1.0, 8.0, 1.0)), Timing((2.0, 2.0, 2.0))) == 0.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
+def test_peak_memory_is_that_of_the_call() -> None:
+    torch.ones(40, 1024, 1024)  # 160 MiB, freed before
+    peak = peak_memory(lambda: torch.ones(16, 1024, 1024) + 1)  # two tensors of 64 MiB at a time
+    assert 120 < peak < 150
+    assert peak_memory(lambda: None) < 8
+
+
+def test_no_peak_where_the_system_cannot_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(harness, "_CLEAR_PEAK", tmp_path / "absent")
+    assert peak_memory(lambda: None) is None
+
+
+def test_calibration_is_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "CALIBRATION_SIDE", 64)
+    assert 0 < calibrate(runs=1) < 1000
+
+
+def test_machine_names_what_matters() -> None:
+    assert machine()["threads"] == torch.get_num_threads()
+    assert machine()["torch"] == torch.__version__
+    assert machine()["processor"]
+
+
+def test_report_goes_to_the_screen_and_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(
+        title="Speed of things",
+        settings={"rounds": 3},
+        machine={"threads": 1},
+        calibration=(120.4, 130.6),
+        rows=[{"thing": "a", "ms": "1.50"}],
+        raw=[{"seconds": (0.25, 0.5)}],
+    )
+    report.write(tmp_path / "made" / "report.json")
+    text = capsys.readouterr().out
+    assert text.startswith("# Speed of things\n\nrounds 3, threads 1\n")
+    assert "120 ms before, 131 ms after" in text
+    assert "| a       | 1.50 |" in text
+    stored = json.loads((tmp_path / "made" / "report.json").read_text())
+    assert stored["raw"] == [{"seconds": [0.25, 0.5]}]
+    report.write(None)
+    assert capsys.readouterr().out == text
