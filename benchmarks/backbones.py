@@ -22,6 +22,7 @@ from benchmarks.plain.mpvit import PlainMPViT
 from benchmarks.plain.swin import PlainSwin
 from benchmarks.plain.twins import PlainTwins
 from benchmarks.plain.van import PlainVAN
+from benchmarks.plain.vit_adapter import PlainViTAdapter
 from catseg.tools.arguments import positive
 from catseg.tools.backbones import all_sizes, build
 
@@ -32,6 +33,7 @@ PLAIN: dict[str, Callable[..., nn.Module]] = {
     "TwinsPCPVT": PlainTwins,
     "TwinsSVT": PlainTwins,
     "MPViT": PlainMPViT,
+    "ViTAdapter": PlainViTAdapter,
 }
 TOLERANCE = 1e-4  # of a map's largest difference over its standard deviation
 NOISE = 0.02  # standard deviation of what is added to initial weights, so that no branch is switched off

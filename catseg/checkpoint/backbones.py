@@ -106,6 +106,41 @@ CVT = RenameTable(
 )
 
 
+_VIT_RENAMES = (
+    (r"backbone\.", ""),
+    (r"(blocks\.\d+)\.gamma([12])", r"\1.ls\2.gamma"),
+    (r"(.*\.ffn\.dwconv)\.dwconv", r"\1"),
+)
+
+VIT_ADAPTER = RenameTable(
+    source="ViT-Adapter, as its authors publish it for segmentation",
+    renames=_VIT_RENAMES,
+    dropped=(r"(decode|auxiliary)_head\..*",),
+)
+
+PLAIN_VIT = RenameTable(
+    source="the ViT of ViT-Adapter alone, as DeiT and AugReg publish it for classification",
+    renames=_VIT_RENAMES,
+    dropped=("cls_token", r"(norm|head)\.(weight|bias)"),
+    optional=("level_embed", r"(spm|interactions|up|norm\d)\..*", r"blocks\.\d+\.ls[12]\.gamma"),
+)
+
+
+def convert_vit_adapter(state: State, expected: Shapes) -> dict[str, Tensor]:
+    """Rename the tensors of a ViT-Adapter file or of a ViT's, leaving out what only maps need that are not wanted.
+
+    What a ViT lacks, all that the adapter adds and the layer scales, keeps its initial values. Arguments, result and
+    errors are those of `RenameTable.convert`.
+    """
+    table = VIT_ADAPTER if any(VIT_ADAPTER.rename(name).startswith("spm.") for name in state) else PLAIN_VIT
+
+    def needed(name: str) -> bool:
+        part = re.match(r"(norm\d|up|spm\.fc1)\.", table.rename(name))
+        return part is None or any(own.startswith(part[0]) for own in expected)
+
+    return table.convert({name: tensor for name, tensor in state.items() if needed(name)}, expected)
+
+
 def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[str, Tensor]:
     """Rename the tensors of a file, leaving out the stages that this backbone was built without.
 
@@ -138,4 +173,5 @@ CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
     "TwinsSVT": partial(convert_stages, TWINS),
     "MPViT": partial(convert_stages, MPVIT),
     "VAN": partial(convert_stages, VAN),
+    "ViTAdapter": convert_vit_adapter,
 }

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from catseg.checkpoint.backbones import CONVERTERS
-from catseg.modeling.backbones import VAN, CvT, D2SwinTransformer, MPViT, TwinsPCPVT, TwinsSVT
+from catseg.modeling.backbones import VAN, CvT, D2SwinTransformer, MPViT, TwinsPCPVT, TwinsSVT, ViTAdapter
 from catseg.modeling.backbones.mpvit import NUM_HEADS
 from catseg.tools.reference_case import ReferenceCase, UnsupportedCaseError
 
@@ -108,6 +108,28 @@ def _build_cvt(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Mod
     )
 
 
+def _build_vit_adapter(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
+    fixed = {"patch_size": 16, "in_chans": 3, "qkv_bias": True, "layer_scale": True, "img_size": args["pretrain_size"]}
+    _require("ViT-Adapter", args, fixed)
+    return ViTAdapter(
+        embed_dim=args["embed_dim"],
+        num_heads=args["num_heads"],
+        deform_num_heads=args["deform_num_heads"],
+        deform_ratio=args["deform_ratio"],
+        pretrain_size=args["pretrain_size"],
+        depth=args["depth"],
+        interaction_indexes=args["interaction_indexes"],
+        mlp_ratio=args["mlp_ratio"],
+        windows=[side if on else 0 for on, side in zip(args["window_attn"], args["window_size"], strict=True)],
+        prior_width=args["conv_inplane"],
+        points=args["n_points"],
+        conv_ffn_ratio=args["cffn_ratio"] if args["with_cffn"] else 0,
+        extra_extractors=args["use_extra_extractor"],
+        add_vit_features=args["add_vit_feature"],
+        out_features=out_features,
+    )
+
+
 # Family -> how to build it from the official constructor's arguments and the names of the wanted maps.
 BACKBONE_FAMILIES: dict[str, Callable[[Mapping[str, Any], tuple[str, ...]], nn.Module]] = {
     "cvt": _build_cvt,
@@ -115,4 +137,5 @@ BACKBONE_FAMILIES: dict[str, Callable[[Mapping[str, Any], tuple[str, ...]], nn.M
     "twins": _build_twins,
     "mpvit": _build_mpvit,
     "van": _build_van,
+    "vit_adapter": _build_vit_adapter,
 }

@@ -15,7 +15,7 @@ def init_linear(module: nn.Module) -> None:
 
 def init_conv(module: nn.Module) -> None:
     """Give a convolution weights of variance 2 / (fan out per group) and no bias; leave other modules as they are."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         fan_out = module.out_channels * math.prod(module.kernel_size) // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
         if module.bias is not None:
