@@ -79,12 +79,16 @@ class Split:
         """Number of chunks that `write_chunk` writes."""
         return -(-self.images // CHUNK)
 
-    def write_chunk(self, index: int) -> None:
-        """Write the images and label maps of a chunk, unless all are there. Each file is complete or absent."""
+    def write_chunk(self, index: int) -> int:
+        """Write the images and label maps of a chunk, unless all are there. Each file is complete or absent.
+
+        Returns:
+            How many images it has.
+        """
         numbers = range(index * CHUNK, min(self.images, (index + 1) * CHUNK))
         paths = [self.paths(number) for number in numbers]
         if all(path.is_file() for pair in paths for path in pair):
-            return
+            return len(numbers)
         generator = torch.Generator().manual_seed(self._chunk_seed(index))
         scenes = SPLITS[self.name](len(numbers), generator)
         images, labels = draw_scenes(scenes, size=self.size, generator=generator)
@@ -92,6 +96,7 @@ class Split:
         for (image_path, label_path), picture, label_map in zip(paths, pictures, labels.numpy(), strict=True):
             _write_png(label_path, label_map)
             _write_png(image_path, picture)
+        return len(numbers)
 
     def paths(self, number: int) -> tuple[Path, Path]:
         """Files of an image and of its label map."""

@@ -37,7 +37,7 @@ class Schedule:
             when dense features are read.
     """
 
-    steps: int = 3200
+    steps: int = 2400
     batch_size: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.05

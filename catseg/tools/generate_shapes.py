@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from catseg.data.dataset_specs import datasets_root
 from catseg.data.shapes import CLASSES, HELD_OUT, IMAGE_COUNTS
-from catseg.data.shapes_splits import CHUNK, SPLITS, VERSION, Split
+from catseg.data.shapes_splits import SPLITS, VERSION, Split
 from catseg.files import atomic_path
 
 FOLDER = "shapes"
@@ -58,11 +58,10 @@ def generate_shapes(root: Path, *, seed: int = 0, size: int = 64, counts: Mappin
         logger.info("%s is complete and matches its checksums: nothing to do", folder)
         return folder
     _write_manifest(folder, settings, digests)
-    with tqdm(total=sum(split.chunks for split in wanted) * CHUNK, desc="Drawing shapes", unit="image") as progress:
+    with tqdm(total=sum(split.images for split in wanted), desc="Drawing shapes", unit="image", mininterval=1) as bar:
         for split in wanted:
             for index in range(split.chunks):
-                split.write_chunk(index)
-                progress.update(CHUNK)
+                bar.update(split.write_chunk(index))
             digests[split.name] = split.digest()
             _write_manifest(folder, settings, digests)
     logger.info("wrote %s: %s", folder, ", ".join(f"{name} {images}" for name, images in counts.items()))

@@ -62,12 +62,15 @@ class Pretraining:
         return tuple(name for name in OBJECTS if not (self.strict and name in HELD_OUT_OBJECTS))
 
 
-def pretrain_clip(output: Path, pretraining: Pretraining, *, position: int = 0) -> Path:
+def pretrain_clip(
+    output: Path, pretraining: Pretraining, *, title: str = "Pretraining CLIP", position: int = 0
+) -> Path:
     """Train a CLIP, unless `output` has it already.
 
     Args:
         output: folder to write to.
         pretraining: how to make it.
+        title: of the progress bar.
         position: line of the progress bar on the screen, when several run at once.
 
     Returns:
@@ -84,7 +87,7 @@ def pretrain_clip(output: Path, pretraining: Pretraining, *, position: int = 0) 
         logger.info("%s exists, made with the same settings: nothing to do", weights)
         return weights
     start = time.perf_counter()
-    clip, locality = _train(pretraining, position)
+    clip, locality = _train(pretraining, title, position)
     if locality.told < pretraining.min_accuracy:
         raise RuntimeError(
             f"the dense features of this CLIP name {locality.told:.2f} of the patches' pixels right, "
@@ -105,7 +108,7 @@ def read_report(output: Path) -> dict[str, Any]:
     return json.loads((output / REPORT).read_text(encoding="utf-8"))
 
 
-def _train(pretraining: Pretraining, position: int) -> tuple[CLIP, Locality]:
+def _train(pretraining: Pretraining, title: str, position: int) -> tuple[CLIP, Locality]:
     torch.manual_seed(pretraining.seed)
     clip, tokenizer = build_clip(MODEL), build_tokenizer(MODEL)
     clip.to("cuda" if torch.cuda.is_available() else "cpu").train()
@@ -117,7 +120,7 @@ def _train(pretraining: Pretraining, position: int) -> tuple[CLIP, Locality]:
         generator=torch.Generator().manual_seed(pretraining.seed),
         objects=pretraining.objects,
     )
-    bar = tqdm(losses, total=pretraining.schedule.steps, desc="Pretraining CLIP", unit="step", position=position)
+    bar = tqdm(losses, total=pretraining.schedule.steps, desc=title, unit="step", position=position)
     smooth = 0.0
     for step, loss in enumerate(bar):
         smooth += (loss - smooth) / min(step + 1, 50)

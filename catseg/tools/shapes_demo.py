@@ -1,0 +1,170 @@
+"""The whole chain on generated data: draw it, pretrain a CLIP, train CAT-Seg, evaluate, write a table and pictures.
+
+    python -m catseg.tools.shapes_demo --output output/shapes
+
+Each seed makes two runs, `default` and `strict`: they differ in what the captions of the CLIP tell of (results.md says
+what *never seen* means in each). Runs share the processor, one core each. Running the command again makes only what is
+missing or was asked for differently.
+"""
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.synchronize import RLock
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from catseg.tools.contrastive import Schedule
+from catseg.tools.generate_shapes import generate_shapes
+from catseg.tools.pretrain_clip import Pretraining
+from catseg.tools.shapes_pictures import write_contact_sheet
+from catseg.tools.shapes_report import Row, collect_rows, write_report
+from catseg.tools.shapes_run import Job, run_job
+
+TRAINING_STEPS = 300  # of CAT-Seg, at scale 1
+# `--short` shows that the chain works: one run, too short for good numbers.
+SHORT_PRETRAINING, SHORT_TRAINING_STEPS = Pretraining(min_accuracy=0.3, schedule=Schedule(steps=600)), 100
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
+logger = logging.getLogger(__name__)
+
+
+def plan_jobs(args: argparse.Namespace) -> list[Job]:
+    """List the runs that the command line asks for, each with its share of the processor."""
+    if args.short:
+        runs, steps = {"short": SHORT_PRETRAINING}, SHORT_TRAINING_STEPS
+    else:
+        suffix = "" if args.scale == 1 else f"-x{args.scale:g}"
+        schedule = Schedule(steps=round(Schedule().steps * args.scale))
+        runs = {
+            f"{variant}-seed{seed}{suffix}": Pretraining(seed=seed, strict=variant == "strict", schedule=schedule)
+            for seed in args.seeds
+            for variant in ("default", "strict")
+        }
+        steps = round(TRAINING_STEPS * args.scale)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parallel = min(cores, len(runs))
+    return [
+        Job(
+            name=name,
+            output=args.output,
+            config_file=args.config_file,
+            options=("SOLVER.MAX_ITER", str(steps), *args.opts),
+            pretraining=pretraining,
+            threads=cores // parallel,
+            position=index % parallel,
+        )
+        for index, (name, pretraining) in enumerate(runs.items())
+    ]
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Run jobs side by side, in processes of their own, and return their outcomes in order.
+
+    The first exception of a job, or Ctrl-C, ends all of them.
+    """
+    context = get_context("spawn")
+    parallel = max(job.position for job in jobs) + 1
+    outcomes: dict[str, dict[str, Any]] = {}
+    with context.Pool(parallel, _start_worker, (context.RLock(),), maxtasksperchild=1) as pool:
+        for name, outcome in pool.imap_unordered(_run_named, jobs):
+            outcomes[name] = outcome
+        pool.close()  # all is done: the workers end by themselves
+        pool.join()
+    return [outcomes[job.name] for job in jobs]
+
+
+def _run_named(job: Job) -> tuple[str, dict[str, Any]]:
+    return job.name, run_job(job)
+
+
+def _start_worker(lock: RLock) -> None:
+    """Share the screen with the other workers, and leave Ctrl-C to the main process, which ends its workers."""
+    tqdm.set_lock(lock)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))  # an exception, so that files are tidied up
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Run everything; return the exit status: 0 if CAT-Seg beats the raw cost volume on classes it never saw."""
+    start = time.perf_counter()
+    jobs = plan_jobs(args)
+    root = (args.output / "datasets").absolute()
+    os.environ["DETECTRON2_DATASETS"] = str(root)
+    data = generate_shapes(root)
+    outcomes = run_jobs(jobs)
+    rows = collect_rows(outcomes)
+    table = write_report(args.output, rows, outcomes, command=args.command)
+    write_contact_sheet(args.output / "contact_sheet.png", data, jobs[0].run_folder)
+    sys.stdout.write(f"\n{table}\n\n{_where_things_are(args, jobs[0])}\n")
+    sys.stdout.write(f"Took {(time.perf_counter() - start) / 60:.1f} minutes.\n")
+    losers = [row.name for row in rows if row.kind == "catseg" and not _beats_raw(row, rows)]
+    if losers:
+        sys.stdout.write(f"FAILED: on never-seen classes, no better than the raw cost volume: {', '.join(losers)}\n")
+    return 1 if losers else 0
+
+
+def _beats_raw(row: Row, rows: Sequence[Row]) -> bool:
+    raw = next(other for other in rows if other.kind == "raw" and other.strict is row.strict)
+    return row.mean("never seen") > raw.mean("never seen")
+
+
+def _where_things_are(args: argparse.Namespace, job: Job) -> str:
+    folder = args.output
+    return f"""\
+Table, what its columns mean, plot:  {folder}/results.md, {folder}/results.json, {folder}/results.png
+Test images with label maps:         {folder}/contact_sheet.png
+Weights and logs of the runs:        {job.run_folder.parent}
+Segment images with a trained model, into any classes:
+  python demo/demo.py --config-file {job.run_folder}/config.yaml --input {folder}/datasets/shapes/images/unseen_test \\
+      --output {folder}/segmented --classes "red striped patch, sand, blue patch" \\
+      --opts MODEL.WEIGHTS {job.run_folder}/model_final.pth"""
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. `command` is how to type it again."""
+    parser = argparse.ArgumentParser(prog="python -m catseg.tools.shapes_demo", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("output/shapes"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--config-file", type=Path, default=Path("configs/catseg_shapes.yaml"), help="(default: %(default)s)"
+    )
+    parser.add_argument("--short", action="store_true", help="one short run, to see that everything works")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="two runs for each (default: 0)")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor on the steps of both trainings (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config, at the end"
+    )
+    args = parser.parse_args(arguments)
+    if args.scale <= 0 or len(set(args.seeds)) < len(args.seeds):
+        parser.error("--scale must be positive, and --seeds differ from each other")
+    args.command = shlex.join(["python", "-m", "catseg.tools.shapes_demo", *arguments])
+    return args
+
+
+def main() -> None:
+    """Run the command."""
+    os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "30")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = parse_arguments(sys.argv[1:])
+    try:
+        status = demo(args)
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"shapes_demo: {error.args[0] if isinstance(error, KeyError) else error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("shapes_demo: interrupted; the same command goes on from what is finished\n")
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
