@@ -1,10 +1,14 @@
 """Files that are either complete or absent."""
 
 import os
+import socket
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_STALE_AFTER = 60  # seconds without a write; containers may share a folder and a host name, but not process numbers
 
 
 @contextmanager
@@ -13,7 +17,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The temporary file is in the same folder, which is made if needed, and has the same suffix, so that libraries that
     choose a format by suffix work. Whatever interrupts the block (Ctrl-C, a full disk), a file that was at `path`
-    before stays as it was and the temporary one is removed.
+    before stays as it was and the temporary one is removed. If the process is killed, it stays: see `remove_remains`.
 
     Args:
         path: the file to write.
@@ -26,10 +30,43 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{uuid.uuid4().hex}.partial{target.suffix}")
+    unique = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    temporary = target.with_name(f"{_temporary_start(target)}{unique}.partial{target.suffix}")
     try:
         yield temporary
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_remains(path: str | Path) -> None:
+    """Remove the temporary files of `atomic_path` that processes of this machine left when they were killed.
+
+    Args:
+        path: the file that they were writing. All files in its folder are looked at.
+    """
+    start = _temporary_start(Path(path))
+    for found in Path(path).parent.glob(".*"):
+        if not found.name.startswith(start):
+            continue
+        number = found.name.removeprefix(start).split("-", 1)[0]
+        with suppress(OSError):  # another process may have removed it
+            if number.isdecimal() and not _runs(int(number)) and time.time() - found.stat().st_mtime > _STALE_AFTER:
+                found.unlink()
+
+
+def _temporary_start(target: Path) -> str:
+    """Return how the names of temporary files begin, up to the process number."""
+    # Names are limited to 255 bytes, of which a character may take 4.
+    return f".{target.name[:30]}.{socket.gethostname()[:30]}-"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

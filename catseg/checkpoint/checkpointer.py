@@ -13,7 +13,7 @@ from torch import Tensor
 from catseg.checkpoint.backbones import CONVERTERS
 from catseg.checkpoint.files import read_checkpoint, require_file
 from catseg.checkpoint.official import CAT_SEG
-from catseg.files import atomic_path
+from catseg.files import atomic_path, remove_remains
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ class Checkpointer(DetectionCheckpointer):
 
         Args:
             path: "" for nothing; a file or URL of: a checkpoint of this project; one of CAT-Seg v1 as published; for
-                the backbone alone, its published classification model or a ResNet of Detectron2's model zoo.
+                the backbone alone, its published classification model, a segmentation network of OpenMMLab that has
+                it, or a ResNet of Detectron2's model zoo.
             checkpointables: names of what to load beside the model; all by default.
 
         Returns:
@@ -103,6 +104,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _write(self, name: str, extra: dict[str, Any]) -> None:
         file = Path(self.save_dir) / f"{name}.pth"
+        remove_remains(file)
         try:
             with atomic_path(file) as path:
                 torch.save({"model": self.model.state_dict(), **extra}, path)
@@ -123,8 +125,8 @@ class Checkpointer(DetectionCheckpointer):
         own = self.model.state_dict()
         if any(name.startswith("sem_seg_head.predictor.") for name in state):
             self.model.load_state_dict(CAT_SEG.convert(state, {name: tensor.shape for name, tensor in own.items()}))
-        elif state.keys().isdisjoint(own):
-            return self._load_backbone(state, author=author)
+        elif all(name.startswith("backbone.") for name in state.keys() & own.keys()):
+            return self._load_backbone(_backbone_of_segmenter(state) or state, author=author)
         else:
             self.model.load_state_dict(state)
         self.complete = True
@@ -152,6 +154,12 @@ class Checkpointer(DetectionCheckpointer):
                 f"{path} is of a run with other options, --resume needs the same ones ({key}: {error}); "
                 "for its weights alone, name it as MODEL.WEIGHTS"
             ) from error
+
+
+def _backbone_of_segmenter(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take the backbone out of the weights of a whole segmentation network; empty if these are none."""
+    prefix = "backbone."
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _match_by_name(state: dict[str, Tensor], own: dict[str, Tensor], *, author: str) -> dict[str, Tensor]:

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# What training programs put weights under: Detectron2 and most backbones' authors, and OpenMMLab's.
+_CONTAINERS = ("model", "state_dict")
+
 # Everything else that a pickle may ask for is refused. NumPy's internals moved between its versions 1 and 2.
 _MAKE_ARRAY, _MAKE_SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
 _ALLOWED: dict[tuple[str, str], Any] = {
@@ -60,6 +63,8 @@ def find_checkpoints(folder: Path) -> list[Path]:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint: a torch file, or a pickle of arrays (`.pkl`) as in Detectron2's model zoo.
 
+    The weights are all that the file holds, or its entry `model` or `state_dict`.
+
     Args:
         path: a local file.
 
@@ -86,8 +91,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _normalise(loaded: dict[str, Any], path: Path) -> dict[str, Any]:
-    nested = isinstance(loaded.get("model"), dict)
-    checkpoint: dict[str, Any] = dict(loaded) if nested else {"model": loaded}
+    container = next((key for key in _CONTAINERS if isinstance(loaded.get(key), dict)), None)
+    checkpoint: dict[str, Any] = {"model": loaded}
+    if container:
+        checkpoint = {key: value for key, value in loaded.items() if key != container} | {"model": loaded[container]}
     if path.suffix == ".pkl":
         checkpoint.setdefault("__author__", "Caffe2")
     weights = {

@@ -76,7 +76,7 @@ class SemSegDatasetMapper:
         Returns:
             The record and
             - "image": uint8 (3, H, W), RGB 0..255;
-            - "height", "width": size of the image file, in pixels, before augmentation;
+            - "height", "width": size in pixels of the image as its file holds it, before augmentation;
             - "sem_seg", in training: int64 (H, W), class of each pixel or the ignored label.
 
         Raises:
@@ -84,7 +84,8 @@ class SemSegDatasetMapper:
             ValueError: if a file cannot be decoded, the label map has another size than the image or values that are
                 no class. The message names the file.
         """
-        image = read_image(record["file_name"])
+        # Label maps are drawn on the pixels of the file, whichever way up viewers show it.
+        image = read_image(record["file_name"], upright=False)
         sample = {**record, "height": image.shape[0], "width": image.shape[1]}
         if self.augmentations is not None:
             # Detectron2 resizes float label maps of any range; its path for integers takes 8 bits alone.

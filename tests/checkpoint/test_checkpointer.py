@@ -1,5 +1,9 @@
 import logging
+import os
 import pickle
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -73,6 +77,16 @@ def test_a_save_that_is_broken_off_leaves_the_last_checkpoint_as_it_was(tmp_path
     assert (tmp_path / "model.pth").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model.pth"]
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "model.pth")
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_save_of_the_same_name(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    remains = tmp_path / f".model.pth.{socket.gethostname()[:30]}-{dead.pid}-0.partial.pth"
+    remains.touch()
+    os.utime(remains, (0, 0))
+    Checkpointer(make_model(), str(tmp_path)).save("model")
+    assert not remains.exists()
 
 
 def test_other_tensors_than_the_models_are_an_error_that_lists_them(tmp_path):
@@ -175,6 +189,17 @@ def test_a_swin_classifier_fills_the_backbone_alone(tmp_path, caplog):
     assert not checkpointer.complete
     assert "backbone alone" in caplog.text
     assert "norm0.weight" in caplog.text
+
+
+def test_a_segmentation_network_fills_the_backbone_alone(tmp_path):
+    backbone = make_swin().state_dict()
+    network = {f"backbone.{name}": torch.full_like(tensor, 1) for name, tensor in backbone.items()}
+    network |= {"decode_head.conv_seg.weight": torch.zeros(1)}
+    torch.save({"state_dict": network, "meta": {}}, tmp_path / "segmenter.pth")
+    checkpointer = Checkpointer(model := Segmenter(make_swin()))
+    checkpointer.load(str(tmp_path / "segmenter.pth"))
+    assert all((parameter == 1).all() for parameter in model.backbone.parameters())
+    assert not checkpointer.complete
 
 
 def make_resnet():

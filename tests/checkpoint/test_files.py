@@ -16,11 +16,14 @@ class RunsCode:
 
 def test_torch_files_are_read_with_and_without_a_model_entry(tmp_path):
     weights = {"module.a": torch.ones(2), "b": torch.zeros(1)}
-    torch.save({"model": weights, "iteration": 7}, tmp_path / "nested.pth")
     torch.save(weights, tmp_path / "flat.pth")
-    nested, flat = read_checkpoint(tmp_path / "nested.pth"), read_checkpoint(tmp_path / "flat.pth")
-    assert nested["iteration"] == 7
-    assert list(nested["model"]) == list(flat["model"]) == ["a", "b"]
+    assert list(read_checkpoint(tmp_path / "flat.pth")["model"]) == ["a", "b"]
+    for container in ("model", "state_dict"):
+        torch.save({"meta": {"version": "1"}, container: weights, "iteration": 7}, tmp_path / "nested.pth")
+        nested = read_checkpoint(tmp_path / "nested.pth")
+        assert nested["iteration"] == 7
+        assert "state_dict" not in nested
+        assert list(nested["model"]) == ["a", "b"]
 
 
 def test_pickles_of_arrays_and_tensors_are_read(tmp_path):
