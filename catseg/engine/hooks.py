@@ -1,4 +1,9 @@
-"""What happens between training steps beside Detectron2's own hooks."""
+"""What happens between training steps beside Detectron2's own hooks.
+
+Detectron2's `EvalHook` and `BestCheckpointer` are not used: they forget the best value when a run is resumed and then
+replace better weights with worse ones, they save through `Checkpointer.save`, which would make the best weights the
+ones that a run is resumed from, and they name metrics without their data set, of which there may be several here.
+"""
 
 import json
 import logging
@@ -77,7 +82,7 @@ class EvaluationHook(HookBase):
 
 
 def _read_best(record: Path, metric: str) -> float | None:
-    if not record.is_file():
+    if not (record.is_file() and record.with_suffix(".pth").is_file()):
         return None
     best = json.loads(record.read_text())
     return best["value"] if best["metric"] == metric else None

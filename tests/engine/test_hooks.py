@@ -77,6 +77,13 @@ def test_a_resumed_run_compares_with_the_best_of_the_first(tmp_path):
     assert best(tmp_path) == (5, 9.0)
 
 
+def test_the_record_of_weights_that_are_gone_does_not_count(tmp_path):
+    Run(tmp_path, [9.0]).play(stop=4)
+    (tmp_path / "model_best.pth").unlink()
+    Run(tmp_path, [5.0, 4.0]).play(first=7)
+    assert best(tmp_path) == (8, 5.0)
+
+
 def test_another_metric_begins_anew(tmp_path):
     Run(tmp_path, [5.0, 9.0]).play(stop=7)
     Run(tmp_path, [1.0, 0.5], metric="second/sem_seg/mIoU", datasets=("first", "second")).play(first=7)
