@@ -78,7 +78,10 @@ def _refuse_misspelt_vocabulary(text: str) -> None:
         return
     close = difflib.get_close_matches(text.lower(), shipped_vocabularies(), cutoff=0.7)
     if close or "_" in text:
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(shipped_vocabularies())}."
+        hint = f"did you mean {' or '.join(close)}?"
+        if not close:
+            spaced = " ".join(text.replace("_", " ").split())
+            hint = f'there are {", ".join(shipped_vocabularies())}. If it is a class, write "{spaced}".'
         raise ValueError(
             f"no shipped vocabulary is called {text!r}; {hint} A file must end in {' or '.join(_SUFFIXES)}, "
             "and a list of classes needs commas"

@@ -68,6 +68,11 @@ def test_command_line(line, expected):
     assert load_vocabulary(line) == expected
 
 
+def test_a_class_with_an_underscore_is_told_from_a_vocabulary():
+    with pytest.raises(ValueError, match=r'called .night_sky.; there are ade20k_150.* write "night sky"'):
+        load_vocabulary("night_sky")
+
+
 def test_odd_names_pass(tmp_path):
     assert load_vocabulary(ODD_NAMES) == ODD_NAMES
     text = tmp_path / "odd.txt"
