@@ -11,14 +11,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 _GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image file as RGB, upright as its EXIF orientation says.
+def read_image(path: str | Path, *, upright: bool = True) -> NDArray[np.uint8]:
+    """Read an image file as RGB.
 
     Grey, palette and CMYK images become RGB, 16-bit grey is scaled to 8 bits, transparent parts become white, and of
     an animation the first frame is taken.
 
     Args:
         path: a file in any format that Pillow reads.
+        upright: whether to turn the image as its EXIF orientation says, for the eye; else rows and columns are those of
+            the file, which is what label maps of data sets are drawn on.
 
     Returns:
         RGB 0..255, (H, W, 3).
@@ -39,7 +41,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # large or slightly damaged, but readable
                 with Image.open(file) as image:
-                    return pil_to_rgb(image)
+                    return pil_to_rgb(image, upright=upright)
         except UnidentifiedImageError as error:
             raise ValueError(f"{path} is no image in a format that Pillow reads") from error
         except Image.DecompressionBombError as error:
@@ -55,7 +57,7 @@ def to_rgb(image: Image.Image | NDArray | torch.Tensor) -> NDArray[np.uint8]:
 
     Args:
         image: one of
-            - a PIL image of any mode;
+            - a PIL image of any mode, which is turned upright as its EXIF orientation says;
             - a uint8 array of shape (H, W, 3) in RGB order or (H, W) in grey;
             - a uint8 tensor of shape (3, H, W), RGB.
 
@@ -79,11 +81,12 @@ def to_rgb(image: Image.Image | NDArray | torch.Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.stack([image] * 3, axis=-1) if grey else image)
 
 
-def pil_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+def pil_to_rgb(image: Image.Image, *, upright: bool = True) -> NDArray[np.uint8]:
     """Turn a PIL image of any mode into RGB, as `read_image` describes.
 
     Args:
         image: a PIL image, which is decoded if it was not yet.
+        upright: as in `read_image`.
 
     Returns:
         RGB 0..255, (H, W, 3).
@@ -93,15 +96,16 @@ def pil_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """
     if not image.width or not image.height:
         raise ValueError(f"the image is empty: {image.width} x {image.height} pixels")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in _GREY_16_BIT:
-        return to_rgb(_to_8_bit(np.asarray(upright).astype(np.int64)))
-    if upright.mode == "F":
+    if upright:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in _GREY_16_BIT:
+        return to_rgb(_to_8_bit(np.asarray(image).astype(np.int64)))
+    if image.mode == "F":
         raise ValueError("images of floating-point numbers have no fixed white; convert it to 8 or 16 bits first")
-    if upright.has_transparency_data:
-        colors = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB")))
+    if image.has_transparency_data:
+        colors = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))
 
 
 def _to_8_bit(values: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -34,8 +34,9 @@ def test_rgb_is_read_as_it_is(tmp_path):
 def test_exif_orientation(tmp_path, orientation, turn):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    read = read_image(saved(tmp_path, Image.fromarray(COLORS), "a.png", exif=exif))
-    np.testing.assert_array_equal(read, np.rot90(COLORS, turn))
+    path = saved(tmp_path, Image.fromarray(COLORS), "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(path), np.rot90(COLORS, turn))
+    np.testing.assert_array_equal(read_image(path, upright=False), COLORS)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "HSV"])

@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from catseg.data import preparation
+from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.dataset_specs import ADE20K_150
 from catseg.data.preparation import main
+from catseg.label_io import read_label_map
 from tests.miniature import make_miniature_ade20k
 
 CLASS_OF_VALUE = {0: 255} | {value: value - 1 for value in range(1, 151)}
@@ -38,6 +40,21 @@ def test_values_become_classes(download, capsys):
             labels = np.asarray(Image.open(path))
             assert labels.dtype == np.uint8
             np.testing.assert_array_equal(labels, source - np.uint8(1))
+
+
+def test_an_exif_orientation_changes_nothing(download):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    for spec in ADE20K_150:
+        for path in (download / spec.image_dir).glob("*"):
+            Image.open(path).save(path, exif=exif)
+    assert prepare(download, "--subset") == 0
+    record = {
+        "file_name": sorted((download / ADE20K_150[1].image_dir).glob("*"))[0],
+        "sem_seg_file_name": label_files(download, ADE20K_150[1])[0],
+    }
+    image = SemSegDatasetMapper(augmentations=None)(record)["image"]
+    assert image.shape[1:] == read_label_map(record["sem_seg_file_name"]).shape
 
 
 def test_one_split(download):
