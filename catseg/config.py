@@ -1,4 +1,4 @@
-"""Every configuration key of CAT-Seg, with its default and unit. The defaults are the published v1 L recipe.
+"""Every configuration key of CAT-Seg, with its default and unit. configs/base.yaml is the published v1 L recipe.
 
 Keys that Detectron2 already has keep Detectron2's meaning; keys that the authors' code has keep the authors'
 names. Guidance widths are not keys: the head derives them from the backbone's `output_shape()` and the CLIP model.
@@ -45,18 +45,26 @@ def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode
     add_catseg_config(cfg)
     try:
         cfg.merge_from_file(str(path))
+    except Exception as error:  # yacs and PyYAML raise many kinds, for the file and for those under `_BASE_`
+        raise ValueError(f"{path} is not a usable config: {_explained(cfg, error)}") from error
+    try:
         cfg.merge_from_list(list(options))
-    except (KeyError, AssertionError) as error:  # what yacs raises for a key that does not exist
-        unknown = re.search(r"[A-Z0-9_]+(\.[A-Z0-9_]+)+", str(error))
-        if unknown is None:
-            raise
-        raise ValueError(f"no config key {unknown[0]}{_suggestion(cfg, unknown[0])}") from error
+    except Exception as error:
+        raise ValueError(f"{_explained(cfg, error)} (overrides: {' '.join(options)})") from error
     return cfg
 
 
-def _suggestion(cfg: CfgNode, unknown: str) -> str:
-    close = difflib.get_close_matches(unknown, _keys(cfg), n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else "; catseg/config.py lists this project's keys"
+def _explained(cfg: CfgNode, error: Exception) -> str:
+    """What went wrong, with the keys that were probably meant where one does not exist."""
+    message = str(error.args[0]) if error.args else type(error).__name__
+    unknown = re.search(r"Non-existent (?:config )?key: (\S+)", message)
+    if unknown:
+        close = difflib.get_close_matches(unknown[1].upper(), _keys(cfg), n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "catseg/config.py lists this project's keys"
+        return f"no config key {unknown[1]}; {hint}"
+    if "<class 'tuple'> vs. <class 'str'>" in message:
+        return f"{message}; lists of names are written \"('name',)\""
+    return message
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:

@@ -5,23 +5,33 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import build_model
+from detectron2.modeling import BACKBONE_REGISTRY, build_model
 
 from catseg.config import load_config
 from catseg.data.registration import register_datasets
 from tests.tiny import option_words, tiny_options
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.name != "base.yaml")
+# One config per backbone; tests/modeling/backbones/test_registry.py builds all sizes.
+DISTINCT = {load_config(path).MODEL.BACKBONE.NAME: path for path in reversed(CONFIGS)}.values()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_builds_at_reduced_size_and_runs(path: Path, tmp_path: Path) -> None:
+def test_config_loads_and_names_known_datasets(path: Path) -> None:
     register_datasets()
-    full = load_config(path)
-    for name in (*full.DATASETS.TRAIN, *full.DATASETS.TEST):
+    cfg = load_config(path)
+    assert f"output/{path.stem}" == cfg.OUTPUT_DIR
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         assert len(MetadataCatalog.get(name).stuff_classes) > 1
+
+
+@pytest.mark.parametrize("path", DISTINCT, ids=lambda path: path.stem)
+def test_config_builds_at_reduced_size_and_runs(path: Path, tmp_path: Path) -> None:
+    full = load_config(path)
     options = tiny_options(tmp_path)
     options["MODEL.BACKBONE.NAME"] = full.MODEL.BACKBONE.NAME
+    family = BACKBONE_REGISTRY.get(full.MODEL.BACKBONE.NAME)
+    options["MODEL.BACKBONE.SIZE"] = next(iter(getattr(family, "sizes", [])), full.MODEL.BACKBONE.SIZE)
     model = build_model(load_config(path, option_words(options))).eval()
     model.set_vocabulary(["sky", "sea"])
     (result,) = model([{"image": torch.randint(256, (3, 30, 40), dtype=torch.uint8)}])
@@ -47,6 +57,9 @@ def test_published_setting() -> None:
         (["SOLVER.MAX_ITER"], "KEY VALUE pairs, got 1 words"),
         (["MODEL.SWAN.DEPTHS", "[1]"], r"no config key MODEL.SWAN.DEPTHS; did you mean MODEL.SWIN.DEPTHS"),
         (["QQQ.WWW", "1"], r"no config key QQQ.WWW; catseg/config.py lists"),
+        (["FOO", "1"], r"no config key FOO"),
+        (["model.weights", "x"], r"no config key model.weights; did you mean MODEL.WEIGHTS"),
+        (["DATASETS.TEST", "ade"], r"lists of names are written \"\('name',\)\""),
         (["SOLVER.MAX_ITER", "many"], r"SOLVER.MAX_ITER"),
     ],
 )
@@ -59,6 +72,14 @@ def test_unknown_keys_in_a_file_are_named(tmp_path: Path) -> None:
     config = tmp_path / "wrong.yaml"
     config.write_text("MODEL:\n  CLIP:\n    NAMES: ViT-B-16\n")
     with pytest.raises(ValueError, match=r"no config key MODEL.CLIP.NAMES; did you mean MODEL.CLIP.NAME"):
+        load_config(config)
+
+
+@pytest.mark.parametrize("content", ["MODEL: [", "", "- 1\n- 2\n", "_BASE_: wrong.yaml\n", "_BASE_: none.yaml\n"])
+def test_unusable_files_are_named(tmp_path: Path, content: str) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text(content)
+    with pytest.raises(ValueError, match=r"wrong.yaml is not a usable config"):
         load_config(config)
 
 

@@ -71,9 +71,9 @@ FACTS: dict[str, Family] = {
         source="microsoft/CvT, README",
         licence="MIT",
         sizes={
-            "13": Published("81.6 (1K, 224)"),
-            "21": Published("82.5 (1K, 224)"),
-            "w24": Published("87.6 (22K, 384)"),
+            "cvt-13": Published("81.6 (1K, 224)"),
+            "cvt-21": Published("82.5 (1K, 224)"),
+            "cvt-w24": Published("87.6 (22K, 384)"),
         },
     ),
     "TwinsPCPVT": Family(

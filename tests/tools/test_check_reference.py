@@ -74,6 +74,20 @@ def test_a_wrong_trainable_set_fails(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert failed == ["trainable", "grad_norms"]
 
 
+def test_a_stored_quantity_that_is_not_computed_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {
+        "out__sliding_res9": np.zeros(1, np.float32),
+        "out__sliding_res9_stats": np.ones(3),
+        "out__sliding_res9_shape": np.array([1]),
+        "out__sliding_res9_step": np.array(1),
+        "out__grad__backbone.norm9.weight": np.ones(2, np.float32),
+    }
+    case = rewritten(CASES / "catseg/v1_tiny.npz", tmp_path / "more.npz", **unknown)
+    assert main([str(case)]) == 1
+    failed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.endswith("FAIL")]
+    assert failed == ["sliding_res9", "grad/backbone.norm9.weight"]
+
+
 def _tiny_options(path: Path) -> dict[str, Any]:
     with np.load(path) as file:
         return json.loads(file["meta"].tobytes())["config"]["options"]

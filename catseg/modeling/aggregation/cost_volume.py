@@ -38,14 +38,13 @@ class CostEmbedding(nn.Module):
 
         Args:
             image_features: `(B, H, W, C)`, of any norm.
-            text_features: `(T, P, C)`, of any norm.
+            text_features: `(T, P, C)`, L2-normalised.
             chunk: classes to embed at once.
 
         Returns:
             `(B, T, H, W, D)`.
         """
         image_features = F.normalize(image_features, dim=-1)
-        text_features = F.normalize(text_features, dim=-1)
 
         def embed(text: Tensor) -> Tensor:
             cost = cosine_cost_volume(image_features, text[0])

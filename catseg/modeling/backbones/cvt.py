@@ -112,9 +112,9 @@ class CvT(SizedBackbone):
     """
 
     sizes: ClassVar = {
-        "13": {"embed_dims": (64, 192, 384), "num_heads": (1, 3, 6), "depths": (1, 2, 10)},
-        "21": {"embed_dims": (64, 192, 384), "num_heads": (1, 3, 6), "depths": (1, 4, 16)},
-        "w24": {"embed_dims": (192, 768, 1024), "num_heads": (3, 12, 16), "depths": (2, 2, 20)},
+        "cvt-13": {"embed_dims": (64, 192, 384), "num_heads": (1, 3, 6), "depths": (1, 2, 10)},
+        "cvt-21": {"embed_dims": (64, 192, 384), "num_heads": (1, 3, 6), "depths": (1, 4, 16)},
+        "cvt-w24": {"embed_dims": (192, 768, 1024), "num_heads": (3, 12, 16), "depths": (2, 2, 20)},
     }
 
     @configurable
@@ -152,9 +152,8 @@ class CvT(SizedBackbone):
             out_features=out_features,
             activation_checkpointing=activation_checkpointing,
         )
-        num_stages = int(self._out_features[-1].removeprefix("res")) - 1
         self.stages = nn.ModuleList()
-        for i, dim in enumerate(embed_dims[:num_stages]):
+        for i, dim in enumerate(embed_dims[: self.num_stages]):
             is_last = i == len(embed_dims) - 1
             rates = calculate_drop_path_rates(drop_path_rate if is_last else 0.0, depths[i])
             patch_embed = conv_embedding(

@@ -198,9 +198,8 @@ class MPViT(SizedBackbone):
             _conv_norm(3, width // 2, kernel=3, stride=2), _conv_norm(width // 2, width, kernel=3, stride=2)
         )
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
-        num_stages = int(self._out_features[-1].removeprefix("res")) - 1
         self.stages = nn.ModuleList()
-        for i, dim in enumerate(embed_dims[:num_stages]):
+        for i, dim in enumerate(embed_dims[: self.num_stages]):
             paths = [
                 MPViTPath(
                     dim=dim,

@@ -15,7 +15,11 @@ class PyramidBackbone(Backbone):
     """A backbone whose stage i gives the map `res{i + 2}`, of stride `strides[i]` and `channels[i]` channels.
 
     Subclasses implement `forward`, which maps images `(B, 3, H, W)` to `{name: (B, channels, H / stride, W / stride)}`
-    for the names in `out_features`, and `stage_modules`.
+    for the names in `out_features`, and `stage_modules`. They build `num_stages` stages: parameters beyond the last map
+    that is wanted would get no gradient, which training on several GPUs does not allow.
+
+    Attributes:
+        num_stages: number of stages up to the last map that is wanted.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class PyramidBackbone(Backbone):
             raise ValueError(f"OUT_FEATURES must name some of {names}, got {list(out_features)}")
         self.activation_checkpointing = activation_checkpointing
         self._out_features = [name for name in names if name in out_features]
+        self.num_stages = 1 + names.index(self._out_features[-1])
         self._out_feature_channels = dict(zip(names, channels, strict=True))
         self._out_feature_strides = dict(zip(names, strides, strict=True))
 

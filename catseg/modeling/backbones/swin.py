@@ -52,7 +52,10 @@ class SwinStage(nn.Module):
 
 @BACKBONE_REGISTRY.register()
 class D2SwinTransformer(PyramidBackbone):
-    """Swin as a Detectron2 backbone: maps `res2`, `res3`, ... at strides 4, 8, ..., each with its own LayerNorm."""
+    """Swin as a Detectron2 backbone: maps `res2`, `res3`, ... at strides 4, 8, ..., each with its own LayerNorm.
+
+    Stages beyond the last map that is asked for are not built.
+    """
 
     @configurable
     def __init__(
@@ -77,7 +80,7 @@ class D2SwinTransformer(PyramidBackbone):
             window_size: side of an attention window, in tokens.
             mlp_ratio: hidden width of the MLPs over their input width.
             drop_path_rate: stochastic depth of the last block; it rises linearly from 0.
-            out_features: which of `res2`, `res3`, ... to return; each stage has an output norm all the same.
+            out_features: which of `res2`, `res3`, ... to return.
             freeze_at: how many parts not to train, counting the patch embedding as the first.
             activation_checkpointing: recompute blocks in the backward pass to save memory.
 
@@ -100,7 +103,7 @@ class D2SwinTransformer(PyramidBackbone):
         )  # fmt: skip
         drop_path = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         self.layers = nn.ModuleList()
-        for i, dim in enumerate(channels):
+        for i, dim in enumerate(channels[: self.num_stages]):
             blocks = [
                 PaddedSwinBlock(
                     dim=dim,
@@ -112,7 +115,7 @@ class D2SwinTransformer(PyramidBackbone):
                 )
                 for j in range(depths[i])
             ]
-            last = i == len(depths) - 1
+            last = i == self.num_stages - 1
             self.layers.append(SwinStage(blocks=nn.Sequential(*blocks), downsample=None if last else PatchMerging(dim)))
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
         self.freeze(freeze_at)

@@ -106,11 +106,12 @@ class Twins(SizedBackbone):
             out_features=out_features,
             activation_checkpointing=activation_checkpointing,
         )
-        num_stages = int(self._out_features[-1].removeprefix("res")) - 1
-        self.min_side = max(stride * ratio for stride, ratio in zip(strides, sr_ratios[:num_stages], strict=False))
+        self.min_side = max(
+            stride * ratio for stride, ratio in zip(strides, sr_ratios[: self.num_stages], strict=False)
+        )
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         self.stages = nn.ModuleList()
-        for i, dim in enumerate(embed_dims[:num_stages]):
+        for i, dim in enumerate(embed_dims[: self.num_stages]):
             windows = [window_sizes[i] if window_sizes and j % 2 == 0 else 1 for j in range(depths[i])]
             blocks = [
                 _block(dim, num_heads[i], window, mlp_ratio=mlp_ratios[i], drop_path=rate, sr_ratio=sr_ratios[i])

@@ -130,7 +130,6 @@ class VAN(SizedBackbone):
             out_features=out_features,
             activation_checkpointing=activation_checkpointing,
         )
-        num_stages = int(self._out_features[-1].removeprefix("res")) - 1
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         stages = [
             VANStage(
@@ -145,7 +144,7 @@ class VAN(SizedBackbone):
                 blocks=[VANBlock(dim=dim, mlp_ratio=mlp_ratios[i], drop_path=rate) for rate in rates[i]],
                 norm=LayerNorm2d(dim, eps=LAYER_NORM_EPSILON),
             )
-            for i, dim in enumerate(embed_dims[:num_stages])
+            for i, dim in enumerate(embed_dims[: self.num_stages])
         ]
         self.stages = nn.ModuleList(stages)
         self.apply(init_conv)

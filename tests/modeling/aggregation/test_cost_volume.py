@@ -19,10 +19,10 @@ def test_cost_is_the_cosine_of_pixel_and_prompt() -> None:
 def test_embedding_is_a_convolution_per_class_in_chunks_of_any_size(classes: int, chunk: int) -> None:
     torch.manual_seed(0)
     embedding = CostEmbedding(num_templates=3, hidden_dim=4)
-    image, text = 5 * torch.randn(2, 6, 5, 8), 5 * torch.randn(classes, 3, 8)
+    image, text = 5 * torch.randn(2, 6, 5, 8), F.normalize(torch.randn(classes, 3, 8), dim=-1)
     with torch.no_grad():
         out = embedding(image, text, chunk=chunk)
-        cost = cosine_cost_volume(F.normalize(image, dim=-1), F.normalize(text, dim=-1))
+        cost = cosine_cost_volume(F.normalize(image, dim=-1), text)
         for k in range(classes):
             expected = embedding.conv(cost[:, k].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             torch.testing.assert_close(out[:, k], expected, rtol=1e-4, atol=1e-5)

@@ -89,3 +89,9 @@ def test_published_parameters_have_official_names() -> None:
     assert "layers.1.downsample.reduction.weight" in names
     assert not any(name.startswith("layers.2.downsample") for name in names)
     assert {"norm0.weight", "norm1.weight", "norm2.weight"} <= names
+
+
+def test_stages_beyond_the_last_map_are_not_built() -> None:
+    backbone = small_swin(depths=[1, 1, 2, 1], num_heads=[1, 1, 2, 2], out_features=["res2", "res3"])
+    assert len(backbone.layers) == 2
+    assert backbone.layers[1].downsample is None
