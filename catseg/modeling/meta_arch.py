@@ -19,8 +19,9 @@ from catseg.modeling.clip.loading import build_clip, build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_cache import TextCache
 from catseg.modeling.clip.text_encoder import TextEncoder
+from catseg.modeling.layers.images import ImageInput
 from catseg.modeling.losses import class_wise_bce
-from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage, resize
+from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
 MERGED_PIXELS = 2**24  # pixels of all full-size maps that are merged at once: what large pictures may cost in memory
@@ -33,11 +34,6 @@ class CATSeg(nn.Module):
     The classes are set at run time: `set_vocabulary` for inference, `set_train_vocabulary` for the labels of training.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-    clip_pixel_mean: Tensor
-    clip_pixel_std: Tensor
-
     @configurable
     def __init__(
         self,
@@ -47,11 +43,9 @@ class CATSeg(nn.Module):
         image_encoder: DenseImageEncoder,
         text_encoder: TextEncoder,
         sem_seg_head: nn.Module,
+        backbone_input: ImageInput,
+        clip_input: ImageInput,
         view: View,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        clip_pixel_mean: Sequence[float],
-        clip_pixel_std: Sequence[float],
         ignore_label: int = 255,
         loss_weight: float = 1.0,
         crops_per_chunk: int = 4,
@@ -65,11 +59,9 @@ class CATSeg(nn.Module):
             image_encoder: gives dense features on the grid of the cost volume.
             text_encoder: gives text features for class names.
             sem_seg_head: turns features and maps into logits.
+            backbone_input: brings crops to what the backbone expects: 16 pixels per cell of the cost volume.
+            clip_input: brings crops to what `image_encoder` expects.
             view: how pictures are cut into crops in inference, and merged.
-            pixel_mean: of the backbone's input, RGB, 0..255.
-            pixel_std: likewise.
-            clip_pixel_mean: of CLIP's input, RGB, 0..255.
-            clip_pixel_std: likewise.
             ignore_label: label of pixels without a class in training.
             loss_weight: factor on the loss.
             crops_per_chunk: crops that go through the network at once in inference.
@@ -88,18 +80,13 @@ class CATSeg(nn.Module):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.sem_seg_head = sem_seg_head
+        self.backbone_input = backbone_input
+        self.clip_input = clip_input
         self.view = view
         self.ignore_label = ignore_label
         self.loss_weight = loss_weight
         self.crops_per_chunk = crops_per_chunk
         self.classes_per_chunk = classes_per_chunk
-        for name, values in (
-            ("pixel_mean", pixel_mean),
-            ("pixel_std", pixel_std),
-            ("clip_pixel_mean", clip_pixel_mean),
-            ("clip_pixel_std", clip_pixel_std),
-        ):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
         self._train_classes: tuple[str, ...] = ()
         self._classes: tuple[str, ...] = ()
 
@@ -116,14 +103,16 @@ class CATSeg(nn.Module):
         sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(head.NAME)(
             cfg, backbone.output_shape(), text_dim=clip.visual.output_dim, num_templates=len(templates)
         )
+        rows, columns = head.FEATURE_RESOLUTION
+        image_encoder = DenseImageEncoder(
+            visual=clip.visual,
+            grid=(rows, columns),
+            activation_checkpointing=cfg.MODEL.ACTIVATION_CHECKPOINTING,
+        )
         return {
             "backbone": backbone,
             "clip": clip,
-            "image_encoder": DenseImageEncoder(
-                visual=clip.visual,
-                grid=tuple(head.FEATURE_RESOLUTION),
-                activation_checkpointing=cfg.MODEL.ACTIVATION_CHECKPOINTING,
-            ),
+            "image_encoder": image_encoder,
             "text_encoder": TextEncoder(
                 clip=clip,
                 tokenizer=build_tokenizer(options.NAME),
@@ -131,11 +120,13 @@ class CATSeg(nn.Module):
                 cache=TextCache.default() if options.TEXT_CACHE else None,
             ),
             "sem_seg_head": sem_seg_head,
+            "backbone_input": ImageInput(
+                mean=cfg.MODEL.PIXEL_MEAN,
+                std=cfg.MODEL.PIXEL_STD,
+                size=(rows * COARSEST_STRIDE, columns * COARSEST_STRIDE),
+            ),
+            "clip_input": ImageInput(mean=options.PIXEL_MEAN, std=options.PIXEL_STD, size=image_encoder.input_size),
             "view": _view_from_config(cfg),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "clip_pixel_mean": options.PIXEL_MEAN,
-            "clip_pixel_std": options.PIXEL_STD,
             "ignore_label": head.IGNORE_VALUE,
             "loss_weight": head.LOSS_WEIGHT,
             "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK,
@@ -145,7 +136,7 @@ class CATSeg(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return self.pixel_mean.device
+        return self.clip_input.mean.device
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -237,14 +228,11 @@ class CATSeg(nn.Module):
 
     def dense_features(self, crops: Tensor) -> Tensor:
         """CLIP's features of crops `(B, 3, h, w)`: class token and patches, `(B, 1 + H * W, C)`."""
-        normalised = (crops - self.clip_pixel_mean) / self.clip_pixel_std
-        return self.image_encoder(resize(normalised, self.image_encoder.input_size))
+        return self.image_encoder(self.clip_input(crops))
 
     def backbone_maps(self, crops: Tensor) -> dict[str, Tensor]:
-        """The backbone's maps of crops `(B, 3, h, w)`, by name; the backbone sees 16 pixels per cell of the cost."""
-        rows, columns = self.image_encoder.grid
-        normalised = (crops - self.pixel_mean) / self.pixel_std
-        return self.backbone(resize(normalised, (rows * COARSEST_STRIDE, columns * COARSEST_STRIDE)))
+        """The backbone's maps of crops `(B, 3, h, w)`, by name."""
+        return self.backbone(self.backbone_input(crops))
 
     def text_features(self, names: Sequence[str]) -> Tensor:
         """Text features `(T, P, C)` of class names, L2-normalised, on the model's device.
@@ -266,7 +254,10 @@ class CATSeg(nn.Module):
 
     @torch.no_grad()
     def _probabilities(self, item: Mapping[str, Any]) -> Iterator[tuple[int, Tensor]]:
-        """Full-size probabilities of one picture, some classes at a time: first class, `(classes, height, width)`."""
+        """Full-size probabilities of one picture, some classes at a time: first class, `(classes, height, width)`.
+
+        What is kept of all crops and classes at once are their logits: 36 KiB each at a cost volume of 24 x 24.
+        """
         image = item["image"].to(self.device)
         image_size = (image.shape[-2], image.shape[-1])
         text = self.text_features(self._classes)
@@ -278,7 +269,7 @@ class CATSeg(nn.Module):
             ]
         )
         output_size = _output_size(item)
-        pixels = max(math.prod(image_size), math.prod(output_size))
+        pixels = max(math.prod(self.view.working_size(image_size)), math.prod(output_size))
         step = max(1, min(self.classes_per_chunk, MERGED_PIXELS // pixels))
         for start in range(0, len(text), step):
             yield start, self.view.merge(logits[:, start : start + step], image_size, output_size)

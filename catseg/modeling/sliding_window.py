@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from catseg.modeling.layers.images import resize
 
 
 class View(Protocol):
     """Cuts pictures and merges the logits of the cuts."""
+
+    def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns at which a picture of `image_size` is cut and merged."""
+        ...
 
     def split(self, image: Tensor) -> list[Tensor]:
         """Cut a picture `(3, H, W)` into crops `(3, k, k)`."""
@@ -26,6 +31,10 @@ class View(Protocol):
 
 class WholeImage:
     """The picture squeezed into one crop."""
+
+    def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """The picture's own."""
+        return image_size
 
     def split(self, image: Tensor) -> list[Tensor]:
         """The picture itself, `(3, H, W)`."""
@@ -124,12 +133,4 @@ class SlidingWindow:
         return resize(total[None].mul_(0.5), output_size)[0]
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        return resize(logits[None], (self.kernel, self.kernel))[0].sigmoid_()
-
-
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize `(B, C, H, W)` bilinearly (pixel centres aligned, no antialiasing) to `(B, C, *size)`, in float."""
-    x = x if x.is_floating_point() else x.float()
-    if tuple(x.shape[-2:]) == tuple(size):
-        return x.clone()
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        return resize(logits[None], (self.kernel, self.kernel))[0].sigmoid()

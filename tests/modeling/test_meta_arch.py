@@ -184,7 +184,7 @@ def test_large_pictures_are_merged_a_few_classes_at_a_time(model: CATSeg, monkey
     model.set_vocabulary(CLASSES)
     item = {"image": picture(50, 60)}
     (expected,) = model([item])
-    monkeypatch.setattr("catseg.modeling.meta_arch.MERGED_PIXELS", 2 * 50 * 60)
+    monkeypatch.setattr("catseg.modeling.meta_arch.MERGED_PIXELS", 2 * 96 * 96)
     merged = []
     merge = model.view.merge
 

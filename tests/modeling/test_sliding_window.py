@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catseg.modeling.sliding_window import SlidingWindow, WholeImage, resize
+from catseg.modeling.sliding_window import SlidingWindow, WholeImage
 
 PUBLISHED = SlidingWindow(kernel=384, overlap=0.333, size=(640, 640))
 
@@ -95,13 +95,6 @@ def test_merging_leaves_logits_of_full_size_alone() -> None:
     before = logits.clone()
     view.merge(logits, (4, 4), (4, 4))
     assert torch.equal(logits, before)
-
-
-def test_resize_takes_integers_and_copies() -> None:
-    image = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
-    assert resize(image, (1, 2)).tolist() == [[[[0.0, 255.0]]]]
-    floats = torch.rand(1, 1, 2, 2)
-    assert resize(floats, (2, 2)).data_ptr() != floats.data_ptr()
 
 
 @pytest.mark.parametrize(

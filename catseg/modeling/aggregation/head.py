@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
@@ -15,6 +14,7 @@ from catseg.modeling.aggregation.cost_volume import CostEmbedding
 from catseg.modeling.aggregation.guidance import Guidance
 from catseg.modeling.aggregation.spatial_aggregation import SpatialAggregation
 from catseg.modeling.aggregation.upsampling_decoder import UpsamplingDecoder
+from catseg.modeling.layers.images import resize
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -153,14 +153,9 @@ class CATSegHead(nn.Module):
             `(B, T, 4 * H, 4 * W)` for two upsamplings.
         """
         height, width = image_features.shape[1:3]
-        pyramid = []
-        for i, name in enumerate(self.in_features):
-            scale = self.upsampling // 2**i
-            pyramid.append(_resize_to(maps[name], (height * scale, width * scale)))
+        scales = [self.upsampling // 2**i for i in range(len(self.in_features))]
+        pyramid = [
+            resize(maps[name], (height * scale, width * scale))
+            for name, scale in zip(self.in_features, scales, strict=True)
+        ]
         return self.aggregator(image_features, pyramid, text_features, chunk=chunk)
-
-
-def _resize_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    if maps.shape[2:] == size:
-        return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

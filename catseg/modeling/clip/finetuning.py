@@ -20,10 +20,12 @@ def set_trainable(clip: nn.Module, mode: str) -> None:
             `prompt` its prompt tokens and `none` nothing.
 
     Raises:
-        ValueError: for any other `mode`.
+        ValueError: for any other `mode`, or `prompt` without prompt tokens.
     """
     if mode not in TRAINED_NAMES:
         raise ValueError(f"CLIP.FINETUNE must be one of {', '.join(TRAINED_NAMES)}, got {mode!r}")
+    if mode == "prompt" and not any("prompt" in name for name, _ in clip.named_parameters()):
+        raise ValueError("CLIP.FINETUNE prompt needs prompt tokens: set CLIP.PROMPT_DEPTH and CLIP.PROMPT_LENGTH")
     for name, parameter in clip.named_parameters():
         trained = name.startswith("visual.") and any(part in name for part in TRAINED_NAMES[mode])
         parameter.requires_grad_(trained)

@@ -41,6 +41,11 @@ def test_modes_can_be_changed() -> None:
     assert not clip.text_projection.requires_grad
 
 
+def test_prompts_that_are_not_there_are_named() -> None:
+    with pytest.raises(ValueError, match=r"set CLIP.PROMPT_DEPTH and CLIP.PROMPT_LENGTH"):
+        set_trainable(CLIP(**CLIP_CONFIG), "prompt")
+
+
 def test_unknown_mode_is_named() -> None:
     with pytest.raises(ValueError, match="attention, full, prompt, none, got 'attn'"):
         set_trainable(CLIP(**CLIP_CONFIG), "attn")
