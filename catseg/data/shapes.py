@@ -44,6 +44,7 @@ CLASSES = (*SEEN, *HELD_OUT)  # labels number them in this order, so that SEEN a
 
 IMAGE_COUNTS = {"train": 4000, "seen_test": 300, "unseen_test": 300}  # of each split, unless asked otherwise
 
+_NUMBER_OF = {name: number for number, name in enumerate(CLASSES)}
 # Class number -> index into COLOURS, TEXTURES and BACKGROUNDS; -1 where it is of the other kind.
 _COLOUR_OF = torch.tensor([_COMPOSITIONS.get(name, (-1, -1))[0] for name in CLASSES])
 _TEXTURE_OF = torch.tensor([_COMPOSITIONS.get(name, (-1, -1))[1] for name in CLASSES])
@@ -70,9 +71,9 @@ def class_numbers(names: Iterable[str]) -> list[int]:
     """Numbers of classes in the label maps.
 
     Raises:
-        ValueError: if a name is no class.
+        KeyError: if a name is no class.
     """
-    return [CLASSES.index(name) for name in names]
+    return [_NUMBER_OF[name] for name in names]
 
 
 def share(numbers: Sequence[int], total: float = 1.0) -> Tensor:

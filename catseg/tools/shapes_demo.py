@@ -20,6 +20,7 @@ from multiprocessing.synchronize import RLock
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from catseg.tools.contrastive import Schedule
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def plan_jobs(args: argparse.Namespace) -> list[Job]:
-    """List the runs that the command line asks for, each with its share of the processor."""
+    """List the runs that the command line asks for."""
     if args.short:
         runs, steps = {"short": SHORT_PRETRAINING}, SHORT_TRAINING_STEPS
     else:
@@ -50,8 +51,6 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
             for variant in ("default", "strict")
         }
         steps = round(TRAINING_STEPS * args.scale)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parallel = min(cores, len(runs))
     return [
         Job(
             name=name,
@@ -59,22 +58,22 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
             config_file=args.config_file,
             options=("SOLVER.MAX_ITER", str(steps), *args.opts),
             pretraining=pretraining,
-            threads=cores // parallel,
-            position=index % parallel,
+            position=index,
         )
         for index, (name, pretraining) in enumerate(runs.items())
     ]
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Run jobs side by side, in processes of their own, and return their outcomes in order.
+    """Run jobs in processes of their own that share the processor, and return their outcomes in order.
 
     The first exception of a job, or Ctrl-C, ends all of them.
     """
     context = get_context("spawn")
-    parallel = max(job.position for job in jobs) + 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parallel = min(cores, len(jobs))
     outcomes: dict[str, dict[str, Any]] = {}
-    with context.Pool(parallel, _start_worker, (context.RLock(),), maxtasksperchild=1) as pool:
+    with context.Pool(parallel, _start_worker, (context.RLock(), cores // parallel), maxtasksperchild=1) as pool:
         for name, outcome in pool.imap_unordered(_run_named, jobs):
             outcomes[name] = outcome
         pool.close()  # all is done: the workers end by themselves
@@ -86,8 +85,9 @@ def _run_named(job: Job) -> tuple[str, dict[str, Any]]:
     return job.name, run_job(job)
 
 
-def _start_worker(lock: RLock) -> None:
-    """Share the screen with the other workers, and leave Ctrl-C to the main process, which ends its workers."""
+def _start_worker(lock: RLock, threads: int) -> None:
+    """Share processor and screen with the others, and leave Ctrl-C to the main process, which ends its workers."""
+    torch.set_num_threads(threads)
     tqdm.set_lock(lock)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))  # an exception, so that files are tidied up

@@ -20,6 +20,7 @@ from catseg.visualization import palette
 SPLITS = {"seen_test": (SEEN_TEST, "seen classes"), "unseen_test": (UNSEEN_TEST, "with never-seen classes (bold)")}
 _TITLES = ("image", "truth", "prediction")
 _SMALLEST_SHARE = 0.01  # of an image's pixels that a class must have to be in the legend
+_LONGEST_LEGEND = 8
 
 
 def write_contact_sheet(path: Path, data: Path, run: Path, *, rows: int = 5) -> None:
@@ -31,9 +32,11 @@ def write_contact_sheet(path: Path, data: Path, run: Path, *, rows: int = 5) -> 
         run: folder of the run, with label maps under `evaluation/`.
         rows: images of each kind.
     """
-    figure = Figure(figsize=(13, 1.55 * rows + 0.3), dpi=85, layout="constrained")
+    height = 1.45 * rows + 0.3
+    figure = Figure(figsize=(13, height), dpi=85)
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, 8, squeeze=False, width_ratios=[1, 1, 1, 1.35] * 2)
+    grid = figure.subplots(rows, 8, squeeze=False, width_ratios=[1, 1, 1, 1.5] * 2)
+    figure.subplots_adjust(left=0.005, right=0.995, top=1 - 0.25 / height, bottom=0.01, wspace=0.05, hspace=0.06)
     for side, (split, (dataset, title)) in enumerate(SPLITS.items()):
         for row in range(rows):
             name = f"{row:05d}.png"
@@ -58,7 +61,7 @@ def _show(axes: Sequence[Axes], pixels: NDArray, truth: NDArray, predicted: NDAr
     for one in axes:
         one.set_axis_off()
     counts = np.bincount(np.concatenate([truth, predicted], axis=None), minlength=len(CLASSES))
-    shown = [int(i) for i in np.argsort(-counts) if counts[i] > 2 * _SMALLEST_SHARE * truth.size]
+    shown = [int(i) for i in np.argsort(-counts) if counts[i] > 2 * _SMALLEST_SHARE * truth.size][:_LONGEST_LEGEND]
     handles = [Patch(color=colors[index] / 255, label=_label(index, truth)) for index in shown]
     legend = axes[3].legend(
         handles=handles,

@@ -40,7 +40,6 @@ class Job:
         config_file: of the training.
         options: overrides of the config, KEY VALUE pairs.
         pretraining: how its CLIP is made.
-        threads: that it may use.
         position: line of its progress bars on the screen.
     """
 
@@ -49,7 +48,6 @@ class Job:
     config_file: Path
     options: tuple[str, ...]
     pretraining: Pretraining
-    threads: int = 1
     position: int = 0
 
     @property
@@ -78,7 +76,6 @@ def run_job(job: Job) -> dict[str, Any]:
         RuntimeError: if the CLIP is not good enough, see `pretrain_clip`.
         KeyError, OSError, ValueError: if config and options cannot be used, see `setup`.
     """
-    torch.set_num_threads(job.threads)
     weights = _pretrained(job)
     words = ["--config-file", str(job.config_file), *_options(job, weights)]
     record = job.run_folder / RECORD

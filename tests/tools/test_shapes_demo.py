@@ -1,0 +1,142 @@
+import json
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from catseg.tools import shapes_demo, shapes_run
+from catseg.tools.contrastive import Schedule
+from catseg.tools.generate_shapes import generate_shapes
+from catseg.tools.pretrain_clip import Pretraining
+from catseg.tools.shapes_demo import parse_arguments, plan_jobs
+from catseg.tools.shapes_report import UNSEEN_TEST, Row
+from catseg.tools.shapes_run import PermutedNames, RawCostVolume, run_job
+from tests.tiny import tiny_model
+
+COUNTS = {"train": 8, "seen_test": 5, "unseen_test": 5}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(shapes_demo, "SHORT_PRETRAINING", Pretraining(min_accuracy=0.0, schedule=Schedule(steps=2)))
+    monkeypatch.setattr(shapes_demo, "SHORT_TRAINING_STEPS", 2)
+    monkeypatch.setattr(shapes_demo, "generate_shapes", partial(generate_shapes, counts=COUNTS))
+    monkeypatch.setattr(shapes_demo, "run_jobs", lambda jobs: [run_job(job) for job in jobs])
+    monkeypatch.setenv("DETECTRON2_DATASETS", os.environ["DETECTRON2_DATASETS"])  # is put back after the test
+
+
+def run(output, *words):
+    return shapes_demo.demo(parse_arguments(["--output", str(output), "--short", *words]))
+
+
+def test_whole_chain_and_what_a_second_run_reuses(tmp_path, capsys, monkeypatch):
+    status = run(tmp_path)
+    printed = capsys.readouterr().out
+    report = json.loads((tmp_path / "results.json").read_text())
+    never_seen = {row["kind"]: row["mIoU"]["never seen"][0] for row in report["rows"]}
+    assert status == (0 if never_seen["catseg"] > never_seen["raw"] else 1)
+    assert ("FAILED" in printed) == bool(status)
+    assert (tmp_path / "results.md").read_text().count("CAT-Seg") > 2
+    labels = sorted((tmp_path / "runs" / "short" / "evaluation" / UNSEEN_TEST / "labels").iterdir())
+    assert len(labels) == COUNTS["unseen_test"]
+    with Image.open(tmp_path / "contact_sheet.png") as sheet:
+        assert min(sheet.size) > 400
+        assert np.asarray(sheet.convert("L")).std() > 10
+    assert not list(tmp_path.rglob("*.partial*"))
+
+    weights = tmp_path / "runs" / "short" / "model_final.pth"
+    made = weights.stat().st_mtime_ns
+    monkeypatch.setattr(shapes_run, "Trainer", None)
+    run(tmp_path)
+    assert weights.stat().st_mtime_ns == made
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert again["runs"] == report["runs"]
+
+
+def test_other_options_train_again_on_the_same_clip(tmp_path):
+    run(tmp_path)
+    clip = tmp_path / "clip" / "short" / "clip.safetensors"
+    made = clip.stat().st_mtime_ns
+    run(tmp_path, "--opts", "SOLVER.BASE_LR", "0.001")
+    assert clip.stat().st_mtime_ns == made
+    assert "BASE_LR: 0.001" in (tmp_path / "runs" / "short" / "config.yaml").read_text()
+
+
+def test_two_jobs_for_each_seed():
+    jobs = plan_jobs(parse_arguments(["--seeds", "0", "3", "--scale", "2", "--opts", "SOLVER.BASE_LR", "0.1"]))
+    assert [job.name for job in jobs] == ["default-seed0-x2", "strict-seed0-x2", "default-seed3-x2", "strict-seed3-x2"]
+    assert [job.pretraining.strict for job in jobs] == [False, True] * 2
+    assert [job.pretraining.seed for job in jobs] == [0, 0, 3, 3]
+    assert {job.pretraining.schedule.steps for job in jobs} == {2 * Schedule().steps}
+    assert {job.options for job in jobs} == {("SOLVER.MAX_ITER", "600", "SOLVER.BASE_LR", "0.1")}
+
+
+def test_jobs_run_in_processes_of_their_own_and_errors_come_back(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    job = plan_jobs(
+        parse_arguments(["--output", str(tmp_path), "--config-file", str(tmp_path / "none.yaml"), "--short"])
+    )[0]
+    strict = Pretraining(min_accuracy=2.0, schedule=Schedule(steps=1, batch_size=4))
+    with pytest.raises(RuntimeError, match=r"at least 2\.00 are wanted"):
+        shapes_demo.run_jobs([shapes_run.Job(**{**vars(job), "pretraining": strict})])
+
+
+@pytest.mark.parametrize("words", [["--scale", "0"], ["--seeds", "1", "1"]])
+def test_impossible_arguments_are_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(words)
+    assert "--scale must be positive, and --seeds differ" in capsys.readouterr().err
+
+
+def test_raw_must_be_beaten_by_its_own_kind():
+    def row(kind, strict, value):
+        return Row(kind, strict, kind, {"never seen": [value]})
+
+    rows = [row("raw", False, 30.0), row("catseg", False, 40.0), row("raw", True, 50.0), row("catseg", True, 45.0)]
+    assert [shapes_demo._beats_raw(rows[index], rows) for index in (1, 3)] == [True, False]
+
+
+def test_names_are_all_permuted(tmp_path):
+    model = tiny_model(tmp_path)
+    names = [f"thing {number}" for number in range(7)]
+    PermutedNames(model).set_vocabulary(names)
+    assert sorted(model.classes) == names
+    assert all(mine != yours for mine, yours in zip(model.classes, names, strict=True))
+
+
+def test_raw_labels_are_the_nearest_names(tmp_path):
+    model = tiny_model(tmp_path)
+    names = ["sea", "sand", "sky"]
+    raw = RawCostVolume(model)
+    raw.set_vocabulary(names)
+    image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
+    (result,) = raw.predict_labels([{"image": image}])
+    text = torch.nn.functional.normalize(model.text_features(names).mean(dim=1), dim=-1)
+    dense = torch.nn.functional.normalize(model.dense_features(image[None].float())[0, 1:], dim=-1)
+    coarse = (dense @ text.T).view(4, 4, 3)
+    for row, column in ((0, 0), (0, 3), (3, 0), (3, 3)):  # corners are not interpolated
+        place = (row // 3 * 63, column // 3 * 63)
+        assert result["labels"][place] == coarse[row, column].argmax()
+
+
+def test_broken_off_command_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shapes_demo, "demo", interrupted)
+    monkeypatch.setattr("sys.argv", ["shapes_demo"])
+    with pytest.raises(SystemExit) as exit_:
+        shapes_demo.main()
+    assert exit_.value.code == 130
+    assert "goes on" in capsys.readouterr().err
+
+
+def test_errors_are_told_without_a_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["shapes_demo", "--output", str(tmp_path), "--short", "--config-file", "none.yaml"])
+    with pytest.raises(SystemExit, match=r"shapes_demo: .*none\.yaml"):
+        shapes_demo.main()
+    assert Path(tmp_path).is_dir()
