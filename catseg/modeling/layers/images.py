@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize `(B, C, H, W)` bilinearly (no antialiasing) to `(B, C, *size)`, in float; `x` itself if it has that size."""
+    """Resize `(B, C, H, W)` bilinearly, without antialiasing, to `(B, C, *size)` floats; `x` itself if it fits."""
     x = x if x.is_floating_point() else x.float()
     if tuple(x.shape[-2:]) == tuple(size):
         return x
