@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from catseg.checkpoint.rename_table import RenameTable
+from catseg.checkpoint.timm_weights import convert_timm
 
 State: TypeAlias = Mapping[str, Tensor]  # published name to tensor
 Shapes: TypeAlias = Mapping[str, torch.Size]  # our name to shape, for every tensor of the backbone
@@ -169,6 +170,7 @@ def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[s
 CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
     "CvT": partial(convert_stages, CVT),
     "D2SwinTransformer": convert_swin,
+    "TimmBackbone": convert_timm,
     "TwinsPCPVT": partial(convert_stages, TWINS),
     "TwinsSVT": partial(convert_stages, TWINS),
     "MPViT": partial(convert_stages, MPVIT),

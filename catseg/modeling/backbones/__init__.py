@@ -3,8 +3,9 @@
 from catseg.modeling.backbones.cvt import CvT
 from catseg.modeling.backbones.mpvit import MPViT
 from catseg.modeling.backbones.swin import D2SwinTransformer
+from catseg.modeling.backbones.timm_backbone import TimmBackbone
 from catseg.modeling.backbones.twins import TwinsPCPVT, TwinsSVT
 from catseg.modeling.backbones.van import VAN
 from catseg.modeling.backbones.vit_adapter import ViTAdapter
 
-__all__ = ["VAN", "CvT", "D2SwinTransformer", "MPViT", "TwinsPCPVT", "TwinsSVT", "ViTAdapter"]
+__all__ = ["VAN", "CvT", "D2SwinTransformer", "MPViT", "TimmBackbone", "TwinsPCPVT", "TwinsSVT", "ViTAdapter"]
