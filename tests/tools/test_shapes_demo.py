@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from catseg.tools import shapes_demo, shapes_run
@@ -14,8 +13,7 @@ from catseg.tools.generate_shapes import generate_shapes
 from catseg.tools.pretrain_clip import Pretraining
 from catseg.tools.shapes_demo import parse_arguments, plan_jobs
 from catseg.tools.shapes_report import UNSEEN_TEST, Row
-from catseg.tools.shapes_run import PermutedNames, RawCostVolume, run_job
-from tests.tiny import tiny_model
+from catseg.tools.shapes_run import run_job
 
 COUNTS = {"train": 8, "seen_test": 5, "unseen_test": 5}
 
@@ -98,29 +96,6 @@ def test_raw_must_be_beaten_by_its_own_kind():
 
     rows = [row("raw", False, 30.0), row("catseg", False, 40.0), row("raw", True, 50.0), row("catseg", True, 45.0)]
     assert [shapes_demo._beats_raw(rows[index], rows) for index in (1, 3)] == [True, False]
-
-
-def test_names_are_all_permuted(tmp_path):
-    model = tiny_model(tmp_path)
-    names = [f"thing {number}" for number in range(7)]
-    PermutedNames(model).set_vocabulary(names)
-    assert sorted(model.classes) == names
-    assert all(mine != yours for mine, yours in zip(model.classes, names, strict=True))
-
-
-def test_raw_labels_are_the_nearest_names(tmp_path):
-    model = tiny_model(tmp_path)
-    names = ["sea", "sand", "sky"]
-    raw = RawCostVolume(model)
-    raw.set_vocabulary(names)
-    image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
-    (result,) = raw.predict_labels([{"image": image}])
-    text = torch.nn.functional.normalize(model.text_features(names).mean(dim=1), dim=-1)
-    dense = torch.nn.functional.normalize(model.dense_features(image[None].float())[0, 1:], dim=-1)
-    coarse = (dense @ text.T).view(4, 4, 3)
-    for row, column in ((0, 0), (0, 3), (3, 0), (3, 3)):  # corners are not interpolated
-        place = (row // 3 * 63, column // 3 * 63)
-        assert result["labels"][place] == coarse[row, column].argmax()
 
 
 def test_broken_off_command_says_how_to_go_on(monkeypatch, capsys):
