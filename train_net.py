@@ -3,15 +3,21 @@
 import argparse
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
+from torch.multiprocessing import ProcessExitedException
 
-from catseg.checkpoint.checkpointer import Checkpointer
+# Detectron2 comes in by catseg alone, which silences a warning of Detectron2's import.
+from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
 from catseg.engine.evaluation import evaluate
 from catseg.engine.launch import launch
-from catseg.engine.setup import setup, start_process
+from catseg.engine.setup import argument_parser, setup, start_process, starting_weights
 from catseg.engine.trainer import INTERRUPTED, Trainer
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+    from catseg.modeling.meta_arch import CATSeg
 
 logger = logging.getLogger("catseg.train_net")
 
@@ -27,47 +33,59 @@ examples:
 Without a GPU the same commands run on the CPU, and --num-gpus is the number of processes there.
 """
 
+# What wrong files and options raise where models are built and loaded.
+MISTAKES = (OSError, RuntimeError, ValueError)
 
-def run(cfg: CfgNode, args: argparse.Namespace) -> None:
+
+def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Train or evaluate, in one process of a run."""
     start_process(cfg, args)
     if args.eval_only:
-        evaluate_only(cfg, resume=args.resume)
-        return
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+        weights = starting_weights(cfg, args)
+        evaluate(cfg, load_model(cfg, weights), weights=weights or "random weights")
+    else:
+        start_training(cfg, args).train()
 
 
-def evaluate_only(cfg: CfgNode, *, resume: bool) -> None:
-    """Evaluate the weights MODEL.WEIGHTS or, with `resume`, the last checkpoint of OUTPUT_DIR."""
-    model = Trainer.build_model(cfg)
-    checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
-    path = checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS
-    checkpointer.load(path, checkpointables=[])
+def load_model(cfg: "CfgNode", weights: str) -> "CATSeg":
+    """Build the model that is evaluated, and say so if the weights do not fill it.
+
+    Args:
+        cfg: of `setup`.
+        weights: path or URL of the weights, or "".
+    """
+    try:
+        model = Trainer.build_model(without_spare_weights(cfg, weights))
+        checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
+        checkpointer.load(weights, checkpointables=[])
+    except MISTAKES as error:
+        sys.exit(f"train_net.py: {error}")
     if not checkpointer.complete:
         logger.warning(
             "THE NUMBERS BELOW ARE OF RANDOM WEIGHTS: the segmentation head was not loaded. "
             "Give a checkpoint as MODEL.WEIGHTS, or --resume for the last one of %s",
             cfg.OUTPUT_DIR,
         )
-    evaluate(cfg, model, weights=path or "random weights")
+    return model
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = default_argument_parser(epilog=EXAMPLES)
-    parser.set_defaults(dist_url="auto")
-    return parser.parse_args()
+def start_training(cfg: "CfgNode", args: argparse.Namespace) -> Trainer:
+    """Build everything that training needs, and load the weights that it starts from."""
+    try:
+        trainer = Trainer(without_spare_weights(cfg, starting_weights(cfg, args)))
+        trainer.resume_or_load(resume=args.resume)
+    except MISTAKES as error:
+        sys.exit(f"train_net.py: {error}")
+    return trainer
 
 
 def main() -> None:
     """Check the arguments, then run in as many processes as they ask for."""
-    args = parse_arguments()
+    args = argument_parser(EXAMPLES).parse_args()
     try:
         cfg = setup(args)
-    except (AssertionError, KeyError, OSError, ValueError) as error:
-        sys.exit(f"train_net.py: {error.args[0] if isinstance(error, KeyError) else error}")
+    except (AssertionError, OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"train_net.py: {error}")
     try:
         launch(
             run,
@@ -80,6 +98,10 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except ProcessExitedException as error:  # a process that left by sys.exit has said why
+        if error.exit_code < 0:
+            raise
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import catseg.modeling  # noqa: F401  (puts CATSeg and its parts into Detectron2's registries)
-from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
 from catseg.config import load_config
 from catseg.data.registration import register_datasets
 from catseg.files import atomic_path
@@ -161,8 +161,7 @@ class Predictor:
 
         Raises:
             FileNotFoundError: if the config file or the weights do not exist.
-            KeyError: if there is no such option.
-            ValueError: if options, weights or classes are not usable, or the data set is not known.
+            ValueError: if config, options, weights or classes are not usable, or the data set is not known.
         """
         cfg = load_config(config_file, options)
         if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
@@ -227,18 +226,7 @@ class Predictor:
 
 def _build(cfg: CfgNode) -> tuple[Model, bool]:
     """Build the model and load its weights; also tell whether these filled all of it."""
-    if cfg.MODEL.WEIGHTS:
-        # Trained weights hold CLIP too: try without those that CLIP starts from, which may not be on this machine.
-        plain = cfg.clone()
-        plain.MODEL.CLIP.WEIGHTS = ""
-        model, trained = _load(plain)
-        if trained or not cfg.MODEL.CLIP.WEIGHTS:
-            return model, trained
-    return _load(cfg)
-
-
-def _load(cfg: CfgNode) -> tuple[Model, bool]:
-    model = build_model(cfg)
+    model = build_model(without_spare_weights(cfg, cfg.MODEL.WEIGHTS))
     checkpointer = Checkpointer(model)
     checkpointer.load(cfg.MODEL.WEIGHTS)
     return model, checkpointer.complete

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import train_net
-from catseg.engine.setup import setup
+from catseg.engine.setup import argument_parser, setup
 from tests.miniature import make_miniature_ade20k, make_miniature_coco_stuff
 from tests.tiny import option_words, tiny_options
 
@@ -123,7 +123,7 @@ def in_process(workplace, monkeypatch):
 def test_evaluating_random_weights_says_so(in_process, caplog):
     in_process("--eval-only", output="random")
     with caplog.at_level(logging.WARNING):
-        train_net.evaluate_only(setup(train_net.parse_arguments()), resume=False)
+        train_net.load_model(setup(argument_parser("").parse_args()), "")
     assert "RANDOM WEIGHTS" in caplog.text
 
 
@@ -161,6 +161,40 @@ def test_ctrl_c_ends_training_with_a_hint(workplace):
     assert "--resume goes on from" in output
     assert "Traceback" not in output
     assert not list((folder / "interrupted").glob(".*"))
+
+
+def test_the_help_is_all_that_is_printed():
+    done = subprocess.run([sys.executable, ROOT / "train_net.py", "--help"], capture_output=True, text=True, check=True)
+    assert "examples:" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_checkpoint_is_all_that_is_needed(in_process, trained, caplog):
+    files = {"MODEL__WEIGHTS": trained / "model_final.pth", "MODEL__CLIP__WEIGHTS": "missing/clip.safetensors"}
+    for flags in (["--eval-only"], []):
+        in_process(*flags, output="from_checkpoint", **files)
+        args = argument_parser("").parse_args()
+        cfg = setup(args)
+        if args.eval_only:
+            train_net.load_model(cfg, cfg.MODEL.WEIGHTS)
+        else:
+            train_net.start_training(cfg, args)
+        assert cfg.MODEL.CLIP.WEIGHTS == "missing/clip.safetensors"
+
+
+def test_weights_that_do_not_fit_are_named_in_one_line(in_process, trained):
+    files = {"MODEL__WEIGHTS": trained / "model_final.pth", "MODEL__SEM_SEG_HEAD__HIDDEN_DIMS": 16}
+    for flags in (["--eval-only"], []):
+        in_process(*flags, output="misfit", **files)
+        with pytest.raises(SystemExit, match=r"train_net\.py: .*model_final\.pth does not fit the network"):
+            train_net.main()
+
+
+def test_each_process_ends_without_a_traceback(workplace, trained):
+    weights = {"MODEL__WEIGHTS": trained / "model_final.pth", "MODEL__SEM_SEG_HEAD__HIDDEN_DIMS": 16}
+    done = run(workplace, "--num-gpus", "2", output="misfit_of_two", **weights)
+    assert done.returncode == 1
+    assert "model_final.pth does not fit the network" in done.stderr
 
 
 @pytest.mark.parametrize(

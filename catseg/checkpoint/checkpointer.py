@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
 from catseg.checkpoint.backbones import CONVERTERS
-from catseg.checkpoint.files import read_checkpoint, require_file
+from catseg.checkpoint.files import LAST, is_whole_network, last_checkpoint, read_checkpoint, require_file
 from catseg.checkpoint.official import CAT_SEG
 from catseg.files import atomic_path, remove_remains
 
 logger = logging.getLogger(__name__)
 
-LAST = "last_checkpoint"
 # Files in Caffe2's format have merged the statistics of batch norms into the weights.
 _MERGED_STATISTICS = re.compile(r".*\.(running_mean|running_var|num_batches_tracked)")
 
@@ -81,8 +82,7 @@ class Checkpointer(DetectionCheckpointer):
         if not path:
             logger.info("MODEL.WEIGHTS is empty: the model starts from its initial weights")
             return {}
-        local = self._local_file(path)
-        checkpoint = read_checkpoint(local)
+        checkpoint = read_checkpoint(fetch(path))
         try:
             part = self._load_weights(checkpoint.pop("model"), author=checkpoint.get("__author__", ""))
         except (RuntimeError, ValueError) as error:
@@ -99,8 +99,10 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             FileNotFoundError: if there is none, or it was removed.
         """
-        name = require_file(Path(self.save_dir) / LAST, "--resume").read_text(encoding="utf-8").strip()
-        return str(require_file(Path(self.save_dir) / name, str(Path(self.save_dir) / LAST)))
+        path = last_checkpoint(Path(self.save_dir))
+        if path is None:
+            raise FileNotFoundError(f"{self.save_dir} holds no checkpoint to --resume from")
+        return str(path)
 
     def _write(self, name: str, extra: dict[str, Any]) -> None:
         file = Path(self.save_dir) / f"{name}.pth"
@@ -112,20 +114,12 @@ class Checkpointer(DetectionCheckpointer):
             raise OSError(f"cannot write {file} ({error}); earlier checkpoints are as they were") from error
         logger.info("Saved %s", file)
 
-    def _local_file(self, path: str) -> Path:
-        if "://" not in path:
-            return require_file(path, "MODEL.WEIGHTS")
-        try:
-            return require_file(self.path_manager.get_local_path(path), path)
-        except Exception as error:  # whatever the many kinds of URL handlers raise
-            raise FileNotFoundError(f"cannot fetch {path} ({error}); give MODEL.WEIGHTS a local file") from error
-
     def _load_weights(self, state: dict[str, Tensor], *, author: str) -> str:
         """Load one of the kinds of files that `load` knows, and say which part of the model it filled."""
         own = self.model.state_dict()
         if any(name.startswith("sem_seg_head.predictor.") for name in state):
             self.model.load_state_dict(CAT_SEG.convert(state, {name: tensor.shape for name, tensor in own.items()}))
-        elif all(name.startswith("backbone.") for name in state.keys() & own.keys()):
+        elif not is_whole_network(state) and all(name.startswith("backbone.") for name in state.keys() & own.keys()):
             return self._load_backbone(_backbone_of_segmenter(state) or state, author=author)
         else:
             self.model.load_state_dict(state)
@@ -154,6 +148,42 @@ class Checkpointer(DetectionCheckpointer):
                 f"{path} is of a run with other options, --resume needs the same ones ({key}: {error}); "
                 "for its weights alone, name it as MODEL.WEIGHTS"
             ) from error
+
+
+def fetch(path: str) -> Path:
+    """Return the local file of the weights that a path or URL names, downloaded if need be.
+
+    Raises:
+        FileNotFoundError: if there is no such file or it cannot be downloaded.
+    """
+    if "://" not in path:
+        return require_file(path, "MODEL.WEIGHTS")
+    try:
+        return require_file(PathManager.get_local_path(path), path)
+    except Exception as error:  # whatever the many kinds of URL handlers raise
+        raise FileNotFoundError(f"cannot fetch {path} ({error}); give MODEL.WEIGHTS a local file") from error
+
+
+def without_spare_weights(cfg: CfgNode, weights: str) -> CfgNode:
+    """Leave out what CLIP starts from if the weights that are loaded next hold all of CLIP.
+
+    Args:
+        cfg: of a model that is about to be built.
+        weights: path or URL of what it will load; "" for nothing.
+
+    Returns:
+        `cfg`, or a copy in which MODEL.CLIP.WEIGHTS is empty, so that they need not be on this machine.
+
+    Raises:
+        FileNotFoundError, ValueError: as `Checkpointer.load`, if the weights cannot be read.
+    """
+    if not (weights and cfg.MODEL.CLIP.WEIGHTS and is_whole_network(read_checkpoint(fetch(weights))["model"])):
+        return cfg
+    logger.info("%s holds the whole network, so that what CLIP starts from (MODEL.CLIP.WEIGHTS) is not read", weights)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.CLIP.WEIGHTS = ""
+    return cfg
 
 
 def _backbone_of_segmenter(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,12 +4,15 @@ import codecs
 import collections
 import io
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+LAST, BEST = "last_checkpoint", "model_best"
 
 # What training programs put weights under: Detectron2 and most backbones' authors, and OpenMMLab's.
 _CONTAINERS = ("model", "state_dict")
@@ -58,6 +61,36 @@ def require_file(path: str | Path, what: str) -> Path:
 def find_checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints that a training run wrote to a folder, by name; none if there is no such folder."""
     return sorted(path for path in folder.glob("*.pth") if not path.name.startswith("."))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint that a training run in a folder goes on from.
+
+    Args:
+        folder: OUTPUT_DIR of the run.
+
+    Returns:
+        The checkpoint that the file `last_checkpoint` names; None if the folder has neither that file nor checkpoints.
+
+    Raises:
+        FileNotFoundError: if the checkpoint was removed, or there are checkpoints but not that file.
+    """
+    tag = folder / LAST
+    if tag.is_file():
+        return require_file(folder / tag.read_text(encoding="utf-8").strip(), str(tag))
+    checkpoints = find_checkpoints(folder)
+    if checkpoints:
+        newest = max(checkpoints, key=lambda path: (path.name != f"{BEST}.pth", path.stat().st_mtime)).name
+        raise FileNotFoundError(
+            f"{folder} holds checkpoints, but no file {LAST} that names the one to go on from: write the name into it "
+            f"(echo {newest} > {tag}), or choose another OUTPUT_DIR"
+        )
+    return None
+
+
+def is_whole_network(names: Iterable[str]) -> bool:
+    """Tell the weights of a whole CAT-Seg, of this project or as published, from those of a backbone by their names."""
+    return any(name.startswith(("clip.", "sem_seg_head.predictor.")) for name in names)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

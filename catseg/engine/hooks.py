@@ -15,12 +15,11 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.checkpoint.files import BEST
 from catseg.engine.evaluation import Results, find_metric, overall_metrics
 from catseg.files import atomic_path
 
 logger = logging.getLogger(__name__)
-
-BEST_NAME = "model_best"
 
 
 class EvaluationHook(HookBase):
@@ -70,15 +69,15 @@ class EvaluationHook(HookBase):
                     self.trainer.storage.put_scalar(f"{prefix}{task}/{name}", value, smoothing_hint=False)
 
     def _keep_best(self, value: float, steps: int) -> None:
-        record = Path(self._checkpointer.save_dir) / f"{BEST_NAME}.json"
+        record = Path(self._checkpointer.save_dir) / f"{BEST}.json"
         best = _read_best(record, self._best_metric)
         if math.isnan(value) or (best is not None and value <= best):
             logger.info("%s is %.4f, not above the best so far, %s", self._best_metric, value, best)
             return
-        self._checkpointer.save_weights(BEST_NAME, iteration=steps - 1)
+        self._checkpointer.save_weights(BEST, iteration=steps - 1)
         with atomic_path(record) as path:
             path.write_text(json.dumps({"metric": self._best_metric, "value": value, "iteration": steps - 1}) + "\n")
-        logger.info("%s is %.4f, the best so far: saved as %s.pth", self._best_metric, value, BEST_NAME)
+        logger.info("%s is %.4f, the best so far: saved as %s.pth", self._best_metric, value, BEST)
 
 
 def _read_best(record: Path, metric: str) -> float | None:

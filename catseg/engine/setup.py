@@ -13,23 +13,40 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from catseg import __version__
-from catseg.checkpoint.files import find_checkpoints, require_file
+from catseg.checkpoint.checkpointer import without_spare_weights
+from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
 from catseg.config import load_config
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import register_datasets
 from catseg.engine.evaluation import find_metric
 from catseg.evaluation.confusion import scores
 from catseg.files import atomic_path
+from catseg.modeling.clip.loading import model_config
 
 AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 PREDICTIONS = ("", "labels", "overlays", "both")
 
 logger = logging.getLogger(__name__)
+
+
+def argument_parser(examples: str) -> argparse.ArgumentParser:
+    """Build the parser of a training command.
+
+    Args:
+        examples: printed below its `--help`.
+
+    Returns:
+        Detectron2's parser, whose `--dist-url` is "auto" by default.
+    """
+    parser = default_argument_parser(epilog=examples)
+    parser.set_defaults(dist_url="auto")
+    return parser
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -42,24 +59,45 @@ def setup(args: argparse.Namespace) -> CfgNode:
         The config, frozen; MODEL.DEVICE is "cpu" where there is no GPU.
 
     Raises:
-        FileNotFoundError: if the config file, the weights or a dataset are missing.
+        FileNotFoundError: if the config file, the weights, the checkpoint to resume from or a dataset are missing.
         FileExistsError: if training would mix with an earlier run in OUTPUT_DIR.
-        KeyError: if the config has a key that does not exist.
-        ValueError: if values do not fit together.
+        ValueError: if the config cannot be read or its values do not fit together.
     """
     cfg = load_config(args.config_file, args.opts or [])
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     _check_processes(cfg, args)
     _check_values(cfg)
-    if cfg.MODEL.WEIGHTS and "://" not in cfg.MODEL.WEIGHTS:
-        require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+    _check_weights(cfg, starting_weights(cfg, args))
     register_datasets()
     _check_data(cfg, training=not args.eval_only)
     if not args.eval_only and not args.resume:
         _check_output_folder(Path(cfg.OUTPUT_DIR))
     cfg.freeze()
     return cfg
+
+
+def starting_weights(cfg: CfgNode, args: argparse.Namespace) -> str:
+    """Tell which weights a run starts from.
+
+    Args:
+        cfg: of `setup`.
+        args: as in `setup`.
+
+    Returns:
+        A path or URL: with `--resume` the last checkpoint of OUTPUT_DIR, or else, unless evaluation alone is asked for,
+        MODEL.WEIGHTS, as without it. "" for the weights that the model is built with.
+
+    Raises:
+        FileNotFoundError: if there is no last checkpoint but needs to be.
+    """
+    last = last_checkpoint(Path(cfg.OUTPUT_DIR)) if args.resume else None
+    if last is None and args.resume and args.eval_only:
+        raise FileNotFoundError(
+            f"{cfg.OUTPUT_DIR} holds no checkpoint for --resume: choose the run by OUTPUT_DIR, "
+            "or give a checkpoint as MODEL.WEIGHTS, without --resume"
+        )
+    return cfg.MODEL.WEIGHTS if last is None else str(last)
 
 
 def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -78,6 +116,8 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
     logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))
     if comm.is_main_process():
+        if not (args.eval_only or args.resume) and (folder / "config.yaml").is_file():
+            logger.warning("%s holds the log of an earlier run: if that still runs, stop one of them", folder)
         with atomic_path(folder / ("eval_config.yaml" if args.eval_only else "config.yaml")) as path:
             path.write_text(cfg.dump(), encoding="utf-8")
     seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
@@ -85,8 +125,10 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def _describe_device(device: str) -> str:
-    if device == "cpu":
-        return "cpu" if torch.cuda.is_available() else "cpu, because torch sees no GPU"
+    if device == "cpu" and not torch.cuda.is_available():
+        return "cpu, because torch sees no GPU"
+    if not device.startswith("cuda"):
+        return device
     return f"{device}: {torch.cuda.get_device_name(torch.cuda.current_device())}"
 
 
@@ -103,6 +145,13 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
     processes = args.num_gpus * args.num_machines
+    if processes > 1 and not cfg.MODEL.DEVICE.startswith(("cuda", "cpu")):
+        raise ValueError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} takes one process, but {processes} were asked for")
+    if not args.eval_only and not cfg.INPUT.CROP.ENABLED and processes < cfg.SOLVER.IMS_PER_BATCH:
+        raise ValueError(
+            "INPUT.CROP.ENABLED False leaves pictures at their own sizes, of which no batch can be made: enable it, or "
+            f"set SOLVER.IMS_PER_BATCH to {processes}, one picture per process, and SOLVER.ACCUMULATION_STEPS higher"
+        )
     if not args.eval_only and (cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % processes):
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH, the batch of all processes together, is {cfg.SOLVER.IMS_PER_BATCH}: "
@@ -121,6 +170,18 @@ def _check_values(cfg: CfgNode) -> None:
         raise ValueError(f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, expected 'TrainingSampler'")
     if cfg.TEST.SAVE_PREDICTIONS not in PREDICTIONS:
         raise ValueError(f"TEST.SAVE_PREDICTIONS is {cfg.TEST.SAVE_PREDICTIONS!r}, expected one of {PREDICTIONS}")
+
+
+def _check_weights(cfg: CfgNode, start: str) -> None:
+    if start and "://" not in start:
+        require_file(start, "MODEL.WEIGHTS")
+    name, weights = cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.WEIGHTS
+    model_config(name)  # for its own checks
+    if Path(weights).name == weights and not Path(weights).suffix:
+        return  # "" or a tag of open_clip
+    if not Path(weights).expanduser().is_file() and without_spare_weights(cfg, start) is cfg:
+        how = ": python -m catseg.tools.pretrain_clip makes them, make demo does so too" * (name == "catseg-shapes")
+        raise FileNotFoundError(f"MODEL.CLIP.WEIGHTS names {weights}, which is not a file{how}")
 
 
 def _check_data(cfg: CfgNode, *, training: bool) -> None:

@@ -76,7 +76,9 @@ class Trainer(DefaultTrainer):
         Raises:
             RuntimeError: if the machines of a run found different checkpoints.
         """
-        resume = resume and self.checkpointer.has_checkpoint()
+        if resume and not self.checkpointer.has_checkpoint():
+            logger.warning("%s holds no checkpoint to resume from: training starts anew", self.cfg.OUTPUT_DIR)
+            resume = False
         if resume:
             self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self.start_iter = self.iter + 1

@@ -4,7 +4,8 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from catseg.engine.setup import setup
+import catseg.engine.setup
+from catseg.engine.setup import _describe_device, setup, start_process, starting_weights
 from tests.tiny import option_words, tiny_options
 
 NO_GPU = not torch.cuda.is_available()
@@ -68,6 +69,8 @@ def test_without_a_gpu_the_device_is_the_cpu(arguments):
         ({"DATASETS__TEST": ("qqq",)}, "no dataset is called 'qqq'$"),
         ({"INPUT__FORMAT": "BGR"}, r"INPUT\.FORMAT must be RGB"),
         ({"SOLVER__IMS_PER_BATCH": 0}, "is 0: choose a multiple"),
+        ({"INPUT__CROP__ENABLED": False}, r"INPUT\.CROP\.ENABLED False .*IMS_PER_BATCH to 1,"),
+        ({"MODEL__CLIP__NAME": "ViT-B-61"}, "unknown CLIP model 'ViT-B-61'; did you mean"),
     ],
 )
 def test_values_that_do_not_fit_are_an_error(arguments, overrides, message):
@@ -80,13 +83,24 @@ def test_values_that_do_not_fit_are_an_error(arguments, overrides, message):
     [
         ({"num_gpus": 0}, "--num-gpus 0"),
         ({"num_gpus": 3}, "is 2: choose a multiple of the 3 processes"),
+        ({"num_gpus": 2, "device": "mps"}, "MODEL.DEVICE mps takes one process"),
         ({"num_machines": 2}, "--dist-url tcp://FIRST_MACHINE:PORT"),
         ({"num_machines": 2, "machine_rank": 2}, "--machine-rank counts from 0"),
     ],
 )
 def test_processes_that_cannot_be_are_an_error(arguments, flags, message):
+    device = flags.pop("device", "cpu")
     with pytest.raises(ValueError, match=message):
-        setup(arguments(flags))
+        setup(arguments(flags, MODEL__DEVICE=device))
+
+
+def test_a_picture_per_process_needs_no_crop(arguments):
+    setup(arguments(INPUT__CROP__ENABLED=False, SOLVER__IMS_PER_BATCH=1))
+
+
+def test_devices_are_described(monkeypatch):
+    assert "no GPU" in _describe_device("cpu") or not NO_GPU
+    assert _describe_device("mps") == "mps"
 
 
 @pytest.fixture
@@ -138,5 +152,48 @@ def test_a_run_does_not_mix_with_an_earlier_one(arguments, tmp_path):
     (folder / "model_0000004.pth").touch()
     with pytest.raises(FileExistsError, match=r"model_0000004\.pth.*--resume"):
         setup(arguments())
+    (folder / "last_checkpoint").write_text("model_0000004.pth")
     setup(arguments({"resume": True}))
     setup(arguments({"eval_only": True}))
+
+
+def test_missing_weights_of_clip_are_an_error(arguments, tmp_path):
+    missing = {"MODEL__CLIP__WEIGHTS": "gone/clip.safetensors"}
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.CLIP\.WEIGHTS names gone/clip\.safetensors, .*not a file$"):
+        setup(arguments(**missing))
+    with pytest.raises(FileNotFoundError, match="pretrain_clip makes them"):
+        setup(arguments(MODEL__CLIP__NAME="catseg-shapes", **missing))
+    torch.save({"model": {"patch_embed.bias": torch.zeros(1)}}, tmp_path / "backbone.pth")
+    with pytest.raises(FileNotFoundError, match=r"clip\.safetensors"):
+        setup(arguments(MODEL__WEIGHTS=tmp_path / "backbone.pth", **missing))
+    torch.save({"model": {"clip.logit_scale": torch.zeros(1)}}, tmp_path / "network.pth")
+    setup(arguments(MODEL__WEIGHTS=tmp_path / "network.pth", **missing))
+
+
+def test_what_a_resumed_run_starts_from(arguments, tmp_path):
+    folder = tmp_path / "output"
+    resume, evaluate = arguments({"resume": True}), arguments({"resume": True, "eval_only": True})
+    assert starting_weights(setup(resume), resume) == ""
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint for --resume"):
+        setup(evaluate)
+    folder.mkdir()
+    for name in ("model_0000004.pth", "model_best.pth"):
+        (folder / name).touch()
+    for args in (resume, evaluate):
+        with pytest.raises(FileNotFoundError, match=r"no file last_checkpoint .*echo model_0000004\.pth > "):
+            setup(args)
+    (folder / "last_checkpoint").write_text("model_0000004.pth")
+    for args in (resume, evaluate):
+        assert starting_weights(setup(args), args) == str(folder / "model_0000004.pth")
+    (folder / "model_0000004.pth").unlink()
+    with pytest.raises(FileNotFoundError, match=r"last_checkpoint names .*model_0000004\.pth"):
+        setup(resume)
+
+
+def test_a_folder_that_another_run_logs_to_is_noticed(arguments, monkeypatch, caplog):
+    monkeypatch.setattr(catseg.engine.setup, "setup_logger", lambda *args, **options: None)  # it would hide from caplog
+    args = arguments()
+    for _ in range(2):
+        assert "earlier run" not in caplog.text
+        start_process(setup(args), args)
+    assert "holds the log of an earlier run" in caplog.text

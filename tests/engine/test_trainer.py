@@ -165,11 +165,12 @@ def test_a_loss_that_is_not_finite_is_an_error_with_the_iteration(toy_config, mo
         train(toy_config())
 
 
-def test_resuming_without_a_checkpoint_starts_from_the_weights(toy_config, tmp_path):
+def test_resuming_without_a_checkpoint_starts_from_the_weights(toy_config, tmp_path, caplog):
     first = Trainer(toy_config())
     first.checkpointer.save_weights("start")
     start = tmp_path / "output" / "start.pth"
     second = Trainer(toy_config(MODEL__WEIGHTS=str(start), SEED=8, OUTPUT_DIR=str(tmp_path / "new")))
     second.resume_or_load(resume=True)
     assert second.start_iter == 0
+    assert "training starts anew" in caplog.text
     assert_equal(dict(second.model.state_dict()), dict(first.model.state_dict()))
