@@ -101,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         logger.error("interrupted before the first picture")
         return INTERRUPTED
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
-        logger.error("%s", error.args[0] if isinstance(error, KeyError) else error)
+    except (ValueError, OSError, RuntimeError) as error:
+        logger.error("%s", error)
         return WRONG_USE
 
 

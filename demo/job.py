@@ -52,7 +52,6 @@ class Job:
 
         Raises:
             FileNotFoundError: if the config, the weights or the class file do not exist.
-            KeyError: if the config has a key that does not exist.
             ValueError: if config, options, weights or classes are not usable.
             OSError: if the folder cannot be made.
         """
@@ -64,7 +63,7 @@ class Job:
         self._results = ResultFolder(
             folder, pictures, picture_format=picture_format, side_by_side=side_by_side, scores=scores
         )
-        self._predictor = Predictor.from_config(config_file, options, classes=classes)
+        self._predictor = _predictor(config_file, options, classes)
         if self._predictor.classes is None:
             raise ValueError("the config names no test set to take the classes from: give --classes")
         self._classes: tuple[str, ...] = self._predictor.classes
@@ -104,3 +103,15 @@ class Job:
             logger.debug("%s", picture.path, exc_info=True)
         else:
             self.done.append(record)
+
+
+def _predictor(config_file: str, options: Sequence[str], classes: str | None) -> Predictor:
+    try:
+        return Predictor.from_config(config_file, options, classes=classes)
+    except FileNotFoundError as error:
+        if "MODEL.WEIGHTS" in options or "MODEL.WEIGHTS" not in str(error):
+            raise
+        raise FileNotFoundError(
+            "the demo needs trained weights: give them by --opts MODEL.WEIGHTS model.pth "
+            f"(those of {config_file}, which training starts from, are not at hand either: {error})"
+        ) from error

@@ -194,11 +194,22 @@ def test_a_file_name_that_is_no_unicode(call, photos, tmp_path):
         (["--input", "a.jpg", "--opts", "MODEL.WEIGHTS"], "KEY VALUE pairs"),
         (["--input", "a.jpg", "--opts", "MODEL.WIEGHTS", "x"], "WIEGHTS"),
         (["--input", "a.jpg", "--opts", "MODEL.WEIGHTS", "missing.pth"], "missing.pth, which is not a file"),
+        (["--input", "a.jpg", "--opts", "model.weights", "x"], "did you mean MODEL.WEIGHTS"),
+        (["--input", "a.jpg", "--config-file", "empty.yaml"], "empty.yaml"),
+        (["--input", "a.jpg", "--config-file", "broken.yaml"], "broken.yaml"),
+        (["--input", "a.jpg", "--config-file", "loop.yaml"], "loop.yaml"),
+        (["--input", "a.jpg", "--config-file", "untrained.yaml"], "needs trained weights: give them by --opts MODEL."),
         (["--input", "a.jpg", "--opts", "DATASETS.TEST", "()"], "give --classes"),
     ],
 )
-def test_wrong_use(call, photos, monkeypatch, caplog, words, message):
+def test_wrong_use(call, photos, config_file, monkeypatch, caplog, words, message):
     (photos / "empty").mkdir()
+    (photos / "empty.yaml").touch()
+    (photos / "broken.yaml").write_text("MODEL: [")
+    (photos / "loop.yaml").write_text("_BASE_: loop.yaml")
+    (photos / "untrained.yaml").write_text(
+        config_file.read_text().replace("\n  WEIGHTS: ''", "\n  WEIGHTS: nowhere://backbone.pth")
+    )
     monkeypatch.chdir(photos)
     assert call(*words) == 2
     assert message in caplog.text
