@@ -25,32 +25,18 @@ SWIN = RenameTable(
 )
 
 
-def convert_swin(state: State, expected: Shapes) -> dict[str, Tensor]:
-    """Rename the tensors of a Swin file, leaving out the stages that this backbone does not have.
-
-    A classification file has four stages and no output norms; those keep their initial values.
-
-    Args:
-        state: published name to tensor.
-        expected: the backbone's name to shape.
-
-    Returns:
-        The backbone's name to tensor.
-
-    Raises:
-        ValueError: if tensors are unknown, missing or of another shape than expected; it lists them.
-    """
-    last = max(int(name.split(".")[1]) for name in expected if name.startswith("layers."))
-    beyond = re.compile(r"layers\.(\d+)\.(downsample\.)?")
-
-    def needed(name: str) -> bool:
-        match = beyond.match(name)
-        if match is None:
-            return True
-        stage, is_downsample = int(match[1]), match[2] is not None
-        return stage < last or (stage == last and not is_downsample)
-
-    return SWIN.convert({name: tensor for name, tensor in state.items() if needed(name)}, expected)
+# Detectron2's ResNet, from torchvision's: the same arithmetic where RESNETS.STRIDE_IN_1X1 is False.
+RESNET = RenameTable(
+    source="ResNet, as torchvision publishes it",
+    renames=(
+        (r"(conv1|bn1)\.", r"stem.\1."),
+        *((rf"layer{i}\.", rf"res{i + 1}.") for i in range(1, 5)),
+        (r"(.*\.)downsample\.0\.", r"\1shortcut."),
+        (r"(.*\.)downsample\.1\.", r"\1shortcut.norm."),
+        (r"(.*\.)bn(\d)\.", r"\1conv\2.norm."),
+    ),
+    dropped=(r"fc\.(weight|bias)", r".*\.num_batches_tracked"),
+)
 
 
 VAN = RenameTable(
@@ -142,11 +128,13 @@ def convert_vit_adapter(state: State, expected: Shapes) -> dict[str, Tensor]:
     return table.convert({name: tensor for name, tensor in state.items() if needed(name)}, expected)
 
 
-def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[str, Tensor]:
+def convert_stages(table: RenameTable, stage: str, state: State, expected: Shapes) -> dict[str, Tensor]:
     """Rename the tensors of a file, leaving out the stages that this backbone was built without.
 
     Args:
-        table: of a family whose stages are `stages.0`, `stages.1`, ...
+        table: of the family.
+        stage: pattern of our names that finds the number of a tensor's stage and, in a second group, whether the tensor
+            leads to the next one.
         state: published name to tensor.
         expected: the backbone's name to shape.
 
@@ -156,24 +144,27 @@ def convert_stages(table: RenameTable, state: State, expected: Shapes) -> dict[s
     Raises:
         ValueError: if tensors are unknown, missing or of another shape than expected; it lists them.
     """
-    last = max(int(name.split(".")[1]) for name in expected if name.startswith("stages."))
 
-    def needed(name: str) -> bool:
-        match = re.match(r"stages\.(\d+)\.", table.rename(name))
-        return match is None or int(match[1]) <= last
+    def number(name: str) -> int:
+        match = re.match(stage, name)
+        return int(match[1]) + bool(match[2]) if match else 0
 
-    return table.convert({name: tensor for name, tensor in state.items() if needed(name)}, expected)
+    last = max(map(number, expected))
+    return table.convert({name: state[name] for name in state if number(table.rename(name)) <= last}, expected)
 
+
+_STAGE = r"stages\.(\d+)\.()"
+_SWIN_STAGE = r"(?:layers\.|norm)(\d+)\.(downsample\.)?"
 
 # Registered name of a backbone -> its import of published weights: published tensors and our shapes to our tensors.
 # It raises a ValueError that lists what is unknown, missing or of another shape.
 CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
-    "CvT": partial(convert_stages, CVT),
-    "D2SwinTransformer": convert_swin,
+    "CvT": partial(convert_stages, CVT, _STAGE),
+    "D2SwinTransformer": partial(convert_stages, SWIN, _SWIN_STAGE),
     "TimmBackbone": convert_timm,
-    "TwinsPCPVT": partial(convert_stages, TWINS),
-    "TwinsSVT": partial(convert_stages, TWINS),
-    "MPViT": partial(convert_stages, MPVIT),
-    "VAN": partial(convert_stages, VAN),
+    "TwinsPCPVT": partial(convert_stages, TWINS, _STAGE),
+    "TwinsSVT": partial(convert_stages, TWINS, _STAGE),
+    "MPViT": partial(convert_stages, MPVIT, _STAGE),
+    "VAN": partial(convert_stages, VAN, _STAGE),
     "ViTAdapter": convert_vit_adapter,
 }
