@@ -82,7 +82,8 @@ class SemSegDatasetMapper:
         Raises:
             FileNotFoundError: if a file is missing.
             ValueError: if a file cannot be decoded, the label map has another size than the image or values that are
-                no class. The message names the file.
+                no class, or the image is so narrow that augmentation would leave nothing of it. The message names the
+                file.
         """
         # Label maps are drawn on the pixels of the file, whichever way up viewers show it.
         image = read_image(record["file_name"], upright=False)
@@ -90,7 +91,12 @@ class SemSegDatasetMapper:
         if self.augmentations is not None:
             # Detectron2 resizes float label maps of any range; its path for integers takes 8 bits alone.
             augmented = T.AugInput(image, sem_seg=self._read_labels(record, image.shape[:2]).astype(np.float32))
-            self.augmentations(augmented)
+            try:
+                self.augmentations(augmented)
+            except Exception as error:  # of many kinds, such as for a picture whose shorter side vanishes when resized
+                raise ValueError(
+                    f"{record['file_name']}, {image.shape[1]} x {image.shape[0]} pixels, cannot be augmented: {error!r}"
+                ) from error
             image = augmented.image
             sample["sem_seg"] = torch.from_numpy(augmented.sem_seg.astype(np.int64))
         sample["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())

@@ -122,6 +122,15 @@ def test_bad_files_are_named(cfg, record, tmp_path):
         mapper({**record, "file_name": str(tmp_path / "nowhere.png")})
 
 
+def test_a_picture_too_narrow_to_be_resized_is_named(cfg, tmp_path):
+    cfg.INPUT.MAX_SIZE_TRAIN = 128
+    for name in ("line.png", "labels.png"):
+        Image.new("L", (5000, 1)).save(tmp_path / name)
+    record = {"file_name": str(tmp_path / "line.png"), "sem_seg_file_name": str(tmp_path / "labels.png")}
+    with pytest.raises(ValueError, match=r"line\.png, 5000 x 1 pixels, cannot be augmented"):
+        SemSegDatasetMapper(cfg, is_train=True)(record)
+
+
 def test_bad_settings_are_refused(cfg, registered):
     other = cfg.clone()
     other.INPUT.FORMAT = "BGR"
