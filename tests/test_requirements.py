@@ -1,7 +1,10 @@
 """requirements.lock holds what pyproject.toml asks for, in exact versions."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,25 @@ def test_lock_satisfies_the_ranges(extra):
         if requirement.name != project()["name"]:
             [version] = locked()[canonicalize_name(requirement.name)].specifier
             assert requirement.specifier.contains(version.version), requirement
+
+
+def imported(folder: Path) -> set[str]:
+    """What the modules below a folder import from outside the standard library and this project, by top-level name."""
+    statements = [node for path in folder.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    names = {alias.name for node in statements if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in statements if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"catseg"}
+
+
+def test_what_is_imported_is_declared():
+    declared = {canonicalize_name(Requirement(wanted).name) for wanted in project()["dependencies"]}
+    distributions = packages_distributions()
+    undeclared = {
+        name
+        for name in imported(ROOT / "catseg") - {"detectron2"}  # pyproject.toml says why it is not named there
+        if declared.isdisjoint(map(canonicalize_name, distributions[name]))
+    }
+    assert undeclared == set()
 
 
 def test_every_version_is_exact():
