@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import train_net
 from catseg.engine.setup import argument_parser, setup
@@ -161,6 +162,23 @@ def test_ctrl_c_ends_training_with_a_hint(workplace):
     assert "--resume goes on from" in output
     assert "Traceback" not in output
     assert not list((folder / "interrupted").glob(".*"))
+
+
+def test_the_script_for_own_data_sets_trains_on_them(workplace, tmp_path):
+    text = (ROOT / "datasets" / "README.md").read_text()
+    script = tmp_path / "train_mine.py"
+    script.write_text(text.split("```python\n")[1].split("```")[0])
+    folder, environment = workplace
+    for name, mode, suffix in (("images", "RGB", "jpg"), ("labels", "L", "png")):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new(mode, (80, 64), 1).save(tmp_path / "mine" / name / f"{index}.{suffix}")
+    data = {"DATASETS__TRAIN": "('mine_train',)", "DATASETS__TEST": "()", "SOLVER__MAX_ITER": 1}
+    command = command_line(folder, "--num-gpus", "2", output="mine", **data)
+    command[1] = str(script)
+    environment = {**environment, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
+    assert checkpoint(folder / "mine")["iteration"] == 0
 
 
 def test_the_help_is_all_that_is_printed():
