@@ -125,7 +125,7 @@ Test images with label maps:         {folder}/contact_sheet.png
 Weights and logs of the runs:        {job.run_folder.parent}
 Segment images with a trained model, into any classes:
   python demo/demo.py --config-file {job.run_folder}/config.yaml --input {folder}/datasets/shapes/images/unseen_test \\
-      --output {folder}/segmented --classes "red striped patch, sand, blue patch" \\
+      --output {folder}/segmented --classes "blue patch, something yellow, sand, night sky" \\
       --opts MODEL.WEIGHTS {job.run_folder}/model_final.pth"""
 
 

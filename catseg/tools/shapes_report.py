@@ -97,11 +97,11 @@ def write_report(folder: Path, rows: Sequence[Row], outcomes: Sequence[Mapping[s
     cells = [[row.name, *(row.text(column) for column in COLUMNS)] for row in rows]
     table = tabulate(cells, headers=["", *COLUMNS], tablefmt="pipe", disable_numparse=True)
     seeds = sorted({outcome["clip"]["settings"]["seed"] for outcome in outcomes})
-    spread = ", mean and standard deviation" if len(seeds) > 1 else ""
-    accuracy = ", ".join(_describe_clip(outcome["clip"]) for outcome in outcomes)
+    over = f"Mean and standard deviation over the seeds {seeds}." if len(seeds) > 1 else f"Seed {seeds[0]}."
+    clips = "\n".join(f"- {_describe_clip(outcome['clip'])}" for outcome in outcomes)
     text = (
-        f"# CAT-Seg on the generated data set `shapes`\n\n`{command}`\n\n{table}\n\nSeeds {seeds}{spread}. {NOTES}\n"
-        f"Share of the objects' pixels that the dense CLIP features name right, out of 30 names: {accuracy}.\n"
+        f"# CAT-Seg on the generated data set `shapes`\n\n`{command}`\n\n{table}\n\n{over}\n\n{NOTES}\n"
+        f"Share of the objects' pixels that the CLIPs' dense features name right, out of 30 names:\n\n{clips}\n"
     )
     report = {
         "command": command,
@@ -119,8 +119,8 @@ def write_report(folder: Path, rows: Sequence[Row], outcomes: Sequence[Mapping[s
 
 def _describe_clip(report: Mapping[str, Any]) -> str:
     settings, accuracy = report["settings"], report["accuracy"]
-    name = f"{'strict, ' if settings['strict'] else ''}seed {settings['seed']}"
-    return f"{accuracy['told']:.2f}, held-out ones {accuracy['held_out']:.2f} ({name})"
+    kind = "strict" if settings["strict"] else "default"
+    return f"{kind}, seed {settings['seed']}: {accuracy['told']:.2f}; of held-out ones {accuracy['held_out']:.2f}"
 
 
 def _plot(rows: Sequence[Row]) -> Figure:
