@@ -154,9 +154,10 @@ def convert_stages(table: RenameTable, stage: str, state: State, expected: Shape
 
 
 _STAGE = r"stages\.(\d+)\.()"
+_RESNET_STAGE = r"res(\d)\.()"
 _SWIN_STAGE = r"(?:layers\.|norm)(\d+)\.(downsample\.)?"
 
-# Registered name of a backbone -> its import of published weights: published tensors and our shapes to our tensors.
+# Class of a backbone -> its import of published weights: published tensors and our shapes to our tensors.
 # It raises a ValueError that lists what is unknown, missing or of another shape.
 CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
     "CvT": partial(convert_stages, CVT, _STAGE),
@@ -165,6 +166,7 @@ CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
     "TwinsPCPVT": partial(convert_stages, TWINS, _STAGE),
     "TwinsSVT": partial(convert_stages, TWINS, _STAGE),
     "MPViT": partial(convert_stages, MPVIT, _STAGE),
+    "ResNet": partial(convert_stages, RESNET, _RESNET_STAGE),
     "VAN": partial(convert_stages, VAN, _STAGE),
     "ViTAdapter": convert_vit_adapter,
 }

@@ -132,7 +132,7 @@ class Checkpointer(DetectionCheckpointer):
             raise ValueError("it does not hold one tensor of it")
         own = backbone.state_dict()
         converter = CONVERTERS.get(type(backbone).__name__)
-        if converter is None:
+        if converter is None or author:  # files of Detectron2's model zoo name one
             weights = _match_by_name(state, own, author=author)
         else:
             weights = converter(state, {name: tensor.shape for name, tensor in own.items()})

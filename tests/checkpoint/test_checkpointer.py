@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import torchvision
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone.resnet import build_resnet_backbone
@@ -219,6 +220,15 @@ def test_a_resnet_of_the_model_zoo_fills_the_backbone_alone(tmp_path):
     assert all(
         torch.equal(tensor, torch.as_tensor(state[name])) for name, tensor in model.backbone.state_dict().items()
     )
+    assert not checkpointer.complete
+
+
+def test_a_resnet_of_torchvision_fills_the_backbone_alone(tmp_path):
+    official = torchvision.models.resnet50()
+    torch.save(official.state_dict(), tmp_path / "resnet50.pth")
+    checkpointer = Checkpointer(model := Segmenter(make_resnet()))
+    checkpointer.load(str(tmp_path / "resnet50.pth"))
+    assert torch.equal(model.backbone.res4[5].conv3.weight, official.layer3[5].conv3.weight)
     assert not checkpointer.complete
 
 

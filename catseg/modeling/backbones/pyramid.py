@@ -1,7 +1,7 @@
 """What every backbone of the project shares: named maps at Detectron2's names and strides, freezing, sizes by name."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from detectron2.config import CfgNode
@@ -60,6 +60,14 @@ class PyramidBackbone(Backbone):
         for part in self.stage_modules()[:freeze_at]:
             for item in part:
                 item.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; batch norms that do not train keep their statistics too."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
+        return self
 
     def run(self, block: nn.Module, *inputs: Any) -> Tensor:
         """`block(*inputs)`, recomputed in the backward pass if activation checkpointing is on."""

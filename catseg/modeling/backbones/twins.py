@@ -49,6 +49,19 @@ class PaddedWindowAttention(LocallyGroupedAttn):
         return self.proj(x[:, :height, :width].flatten(1, 2))
 
 
+class PatchConv(nn.Conv2d):
+    """A convolution whose stride is its kernel, computed as a linear layer on patches: faster, most of all on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, C, H, W)`, whose memory is `(B, H, W, C)`, to `(B, C, H // stride, W // stride)`, likewise."""
+        side = self.stride[0]
+        rows, columns = x.shape[2] // side, x.shape[3] // side
+        patches = rearrange(
+            x[:, :, : rows * side, : columns * side], "b c (h i) (w j) -> b h w (i j c)", i=side, j=side
+        )
+        return F.linear(patches, rearrange(self.weight, "o c i j -> o (i j c)"), self.bias).permute(0, 3, 1, 2)
+
+
 class TwinsStage(nn.Module):
     """A patch embedding, blocks at its resolution with a convolution for positions after the first, and a norm."""
 
@@ -164,6 +177,8 @@ def _block(dim: int, heads: int, window: int, *, mlp_ratio: float, drop_path: fl
     )
     if window > 1:
         block.attn = PaddedWindowAttention(dim, heads, ws=window)
+    elif sr_ratio > 1:
+        block.attn.sr = PatchConv(dim, dim, sr_ratio, sr_ratio)
     return block
 
 

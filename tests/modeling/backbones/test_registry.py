@@ -198,3 +198,12 @@ def test_serves_plain_detectron2(name: str) -> None:
     assert all(parameter.grad is not None for parameter in backbone.parameters())
     (result,) = model.eval()([{"image": torch.rand(3, 64, 96) * 255, "height": 50, "width": 70}])
     assert result["sem_seg"].shape == (5, 50, 70)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_what_is_frozen_keeps_its_statistics(name: str) -> None:
+    backbone = build(name).requires_grad_(False).train()
+    before = copy.deepcopy(backbone.state_dict())
+    backbone(torch.randn(2, 3, 64, 64))
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, before[key]), key
