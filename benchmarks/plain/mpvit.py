@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from benchmarks.plain.mlp import MLP
+
 HEADS = 8
 KERNELS = (3, 5, 7)
 HEADS_PER_KERNEL = (2, 3, 3)
@@ -73,22 +75,6 @@ class Attention(nn.Module):
         x = (dim // HEADS) ** -0.5 * attended + positions
         x = x.transpose(1, 2).reshape(batch, tokens, dim)
         return self.proj(x)
-
-
-class MLP(nn.Module):
-    """Two linear layers."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens to the same shape."""
-        x = self.fc1(x)
-        x = self.act(x)
-        return self.fc2(x)
 
 
 class Layer(nn.Module):

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.plain.mlp import MLP
+
 
 def partition(x: Tensor, window: int) -> Tensor:
     """Cut `(B, H, W, C)` into windows `(B * windows, window * window, C)`."""
@@ -79,19 +81,6 @@ class WindowAttention(nn.Module):
             scores = scores.view(-1, self.heads, tokens, tokens)
         x = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(count, tokens, dim)
         return self.proj(x)
-
-
-class MLP(nn.Module):
-    """Two linear layers."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens to the same shape."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.plain.mlp import MLP
+
 
 class WindowAttention(nn.Module):
     """Attention within windows of a padded map; padding is hidden if both sides of the map need some."""
@@ -73,19 +75,6 @@ class GlobalAttention(nn.Module):
         scores = (q @ k.transpose(-2, -1)) * (dim // self.heads) ** -0.5
         x = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(batch, count, dim)
         return self.proj(x)
-
-
-class MLP(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute on `(B, H * W, C)`."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):

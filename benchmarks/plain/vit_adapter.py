@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.plain.mlp import MLP
+
 Grid = tuple[int, int]
 LEVELS, POINTS, WIDTH, HIDDEN_RATIO = 3, 4, 64, 0.25
 
@@ -76,20 +78,6 @@ class Attention(nn.Module):
         attention = (query @ key.transpose(-2, -1)) * (dim // self.heads) ** -0.5
         attention = attention.softmax(dim=-1)
         return self.proj((attention @ value).transpose(1, 2).reshape(batch, tokens, dim))
-
-
-class MLP(nn.Module):
-    """Two linear layers."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute on `(B, N, C)`."""
-        return self.fc2(self.act(self.fc1(x)))
 
 
 class Scale(nn.Module):

@@ -1,0 +1,19 @@
+"""What several plain transcriptions have in common."""
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens `(B, N, C)` to the same shape."""
+        x = self.fc1(x)
+        x = self.act(x)
+        return self.fc2(x)
