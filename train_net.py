@@ -3,6 +3,8 @@
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch.multiprocessing import ProcessExitedException
@@ -33,13 +35,20 @@ examples:
 Without a GPU the same commands run on the CPU, and --num-gpus is the number of processes there.
 """
 
-# What wrong files and options raise where models are built and loaded.
-MISTAKES = (OSError, RuntimeError, ValueError)
+
+@contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """Leave the process with status 1 and a message for what wrong files and options raise, rather than a traceback."""
+    try:
+        yield
+    except (AssertionError, OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"train_net.py: {error}")
 
 
 def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Train or evaluate, in one process of a run."""
-    start_process(cfg, args)
+    with mistakes_in_one_line():
+        start_process(cfg, args)
     if args.eval_only:
         weights = starting_weights(cfg, args)
         evaluate(cfg, load_model(cfg, weights), weights=weights or "random weights")
@@ -54,12 +63,10 @@ def load_model(cfg: "CfgNode", weights: str) -> "CATSeg":
         cfg: of `setup`.
         weights: path or URL of the weights, or "".
     """
-    try:
+    with mistakes_in_one_line():
         model = Trainer.build_model(without_spare_weights(cfg, weights))
         checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
         checkpointer.load(weights, checkpointables=[])
-    except MISTAKES as error:
-        sys.exit(f"train_net.py: {error}")
     if not checkpointer.complete:
         logger.warning(
             "THE NUMBERS BELOW ARE OF RANDOM WEIGHTS: the segmentation head was not loaded. "
@@ -71,21 +78,17 @@ def load_model(cfg: "CfgNode", weights: str) -> "CATSeg":
 
 def start_training(cfg: "CfgNode", args: argparse.Namespace) -> Trainer:
     """Build everything that training needs, and load the weights that it starts from."""
-    try:
+    with mistakes_in_one_line():
         trainer = Trainer(without_spare_weights(cfg, starting_weights(cfg, args)))
         trainer.resume_or_load(resume=args.resume)
-    except MISTAKES as error:
-        sys.exit(f"train_net.py: {error}")
     return trainer
 
 
 def main() -> None:
     """Check the arguments, then run in as many processes as they ask for."""
     args = argument_parser(EXAMPLES).parse_args()
-    try:
+    with mistakes_in_one_line():
         cfg = setup(args)
-    except (AssertionError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"train_net.py: {error}")
     try:
         launch(
             run,

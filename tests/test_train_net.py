@@ -204,8 +204,18 @@ def test_weights_that_do_not_fit_are_named_in_one_line(in_process, trained):
     files = {"MODEL__WEIGHTS": trained / "model_final.pth", "MODEL__SEM_SEG_HEAD__HIDDEN_DIMS": 16}
     for flags in (["--eval-only"], []):
         in_process(*flags, output="misfit", **files)
+        args = argument_parser("").parse_args()
+        cfg = setup(args)
         with pytest.raises(SystemExit, match=r"train_net\.py: .*model_final\.pth does not fit the network"):
-            train_net.main()
+            train_net.load_model(cfg, cfg.MODEL.WEIGHTS) if flags else train_net.start_training(cfg, args)
+
+
+def test_an_output_folder_that_cannot_be_made_is_named_in_one_line(workplace):
+    (workplace[0] / "a_file").touch()
+    done = run(workplace, output="a_file")
+    assert done.returncode == 1
+    assert done.stderr.startswith("train_net.py: ")
+    assert "a_file" in done.stderr
 
 
 def test_each_process_ends_without_a_traceback(workplace, trained):
