@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import timm
 import torch
@@ -17,7 +17,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from timm.models import group_parameters
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from catseg.modeling.backbones.pyramid import PyramidBackbone
 
@@ -169,15 +168,6 @@ class TimmBackbone(PyramidBackbone):
             ) from error
         groups = group_parameters(self.network, matcher, return_values=True)
         return [groups[key] for key in sorted(groups)]
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch training on or off; batch norms whose parameters are frozen keep their statistics in any case."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, _BatchNorm):
-                frozen = [not parameter.requires_grad for parameter in module.parameters()]
-                module.train(mode and not (frozen and all(frozen)))
-        return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute the maps.
