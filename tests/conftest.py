@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+
+# What runs in the background ignores Ctrl-C and hands that on; the tests send it to the commands that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOPBACK = ("127.", "::1", "localhost")
 
