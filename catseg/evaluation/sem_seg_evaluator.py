@@ -21,6 +21,7 @@ from catseg.label_io import read_classes
 
 logger = logging.getLogger(__name__)
 
+Watch = Callable[[Mapping[str, Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], None]
 Draw = Callable[[NDArray[np.uint8], NDArray[np.int64], Sequence[str]], NDArray[np.uint8]]
 
 
@@ -36,6 +37,8 @@ class SemSegEvaluator(DatasetEvaluator):
             classes, else 16.
         draw: given an RGB image, uint8 (H, W, 3), its predicted classes, int64 (H, W), and the class names, makes a
             picture, uint8 RGB of any size, which is written to `overlays/<image>.jpg`.
+        watch: called for each image with the sample, its true and its predicted classes, int64 (H, W), and its own
+            confusion matrix.
 
     Raises:
         ValueError: if pictures or labels are to be written, but there is no `output_dir`.
@@ -49,6 +52,7 @@ class SemSegEvaluator(DatasetEvaluator):
         *,
         save_labels: bool = False,
         draw: Draw | None = None,
+        watch: Watch | None = None,
     ) -> None:
         if output_dir is None and (save_labels or draw is not None):
             raise ValueError("predictions can be written only where output_dir says")
@@ -57,6 +61,7 @@ class SemSegEvaluator(DatasetEvaluator):
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.save_labels = save_labels
         self.draw = draw
+        self.watch = watch
         metadata = MetadataCatalog.get(dataset_name)
         self.classes: list[str] = metadata.stuff_classes
         self.ignore_label: int = metadata.ignore_label
@@ -87,12 +92,15 @@ class SemSegEvaluator(DatasetEvaluator):
             )
             try:
                 predicted = self._predicted_classes(output)
-                self.matrix += confusion_matrix(
+                counts = confusion_matrix(
                     truth, predicted, num_classes=len(self.classes), ignore_label=self.ignore_label
                 )
             except ValueError as error:
                 raise ValueError(f"the prediction for {sample['file_name']} cannot be scored: {error}") from error
+            self.matrix += counts
             self.image_count += 1
+            if self.watch is not None:
+                self.watch(sample, truth, predicted, counts)
             if self.output_dir is not None:
                 self._write_prediction(self.output_dir, sample, predicted)
 

@@ -209,3 +209,16 @@ def test_two_processes_score_as_one(dataset, tmp_path):
     torch.multiprocessing.start_processes(_evaluate_share, (tmp_path, queue), nprocs=2, start_method="fork")
     results = dict(queue.get() for _ in range(2))
     assert results == {0: {"sem_seg": expected}, 1: None}
+
+
+def test_whoever_watches_gets_each_image_with_its_own_matrix(dataset, tmp_path):
+    inputs, seen = make_inputs(tmp_path, 3), []
+    evaluator = SemSegEvaluator(dataset, distributed=False, watch=lambda *seen_here: seen.append(seen_here))
+    outputs = predictions(inputs)
+    evaluator.process(inputs, [{"sem_seg": scores} for scores in outputs])
+    assert [sample["file_name"] for sample, *_ in seen] == [sample["file_name"] for sample in inputs]
+    for (sample, truth, predicted, counts), scores in zip(seen, outputs, strict=True):
+        assert np.array_equal(truth, sample["truth"])
+        assert np.array_equal(predicted, scores.argmax(dim=0))
+        assert np.array_equal(counts, expected_matrix([sample], [predicted]))
+    assert np.array_equal(sum(counts for *_, counts in seen), evaluator.matrix)
