@@ -153,6 +153,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
     cfg.TEST.CROPS_PER_CHUNK = 4  # windows that go through the network at once
     cfg.TEST.CLASSES_PER_CHUNK = 32  # classes that are decoded and merged at once
+    # With TEST.AUG.ENABLED, the image is resized to each of these in place of SLIDING_SIZE, in its aspect: lengths of
+    # the shorter side, in pixels. Without SLIDING_WINDOW there is one size. AUG.FLIP has each looked at mirrored, too.
+    cfg.TEST.AUG.MIN_SIZES = (512, 640, 768)
     # What the best checkpoint is chosen by: <task>/<metric> on the first test set, or <dataset>/<task>/<metric>.
     cfg.TEST.BEST_METRIC = "sem_seg/mIoU"
     cfg.TEST.SAVE_PREDICTIONS = ""  # write, under OUTPUT_DIR/evaluation, "labels" (PNG), "overlays" or "both"

@@ -20,6 +20,7 @@ from catseg.config import load_config
 from catseg.data.registration import register_datasets
 from catseg.files import atomic_path
 from catseg.image_io import read_image, to_rgb
+from catseg.modeling.tta import add_test_time_augmentation
 from catseg.visualization import (
     class_shares,
     heatmap,
@@ -229,6 +230,7 @@ def _build(cfg: CfgNode) -> tuple[Model, bool]:
     model = build_model(without_spare_weights(cfg, cfg.MODEL.WEIGHTS))
     checkpointer = Checkpointer(model)
     checkpointer.load(cfg.MODEL.WEIGHTS)
+    add_test_time_augmentation(cfg, model)
     return model, checkpointer.complete
 
 

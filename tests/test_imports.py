@@ -26,12 +26,13 @@ ALLOWED: dict[str, set[str]] = {
     "modeling.layers": set(),
     **{part: {"modeling.layers"} for part in PARTS},
     "modeling.meta_arch": {"modeling.layers", *PARTS},
+    "modeling.tta": {"modeling.meta_arch", "modeling.sliding_window"},
     "modeling": {"modeling.layers", "modeling.meta_arch", *PARTS},
     "data": set(),
     "evaluation": set(),
     "visualization": set(),
     "catseg": {"modeling"},
-    **{name: {*TOP, *AREAS, *PARTS, "modeling.layers", "modeling.meta_arch"} for name in TOP},
+    **{name: {*TOP, *AREAS, *PARTS, "modeling.layers", "modeling.meta_arch", "modeling.tta"} for name in TOP},
 }
 ALLOWED["engine"] -= {"inference", "tools"}
 ALLOWED["checkpoint"] -= {"engine", "inference", "tools"}

@@ -30,6 +30,7 @@ from catseg.engine.setup import AUTOCAST_DTYPES
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
 from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.tta import add_test_time_augmentation
 
 logger = logging.getLogger(__name__)
 
@@ -152,12 +153,16 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> CATSeg:
-        """Build the model on MODEL.DEVICE and log how many parameters its parts have, and how many of them train."""
+        """Build the model on MODEL.DEVICE and log how many parameters its parts have, and how many of them train.
+
+        In evaluation it looks at pictures as TEST.AUG says.
+        """
         model = build_model(cfg)
         for name, part in model.named_children():
             sizes = [(parameter.numel(), parameter.requires_grad) for parameter in part.parameters()]
             total, trained = sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
             logger.info("%s: %.2f million parameters, %.2f of them trained", name, total / 1e6, trained / 1e6)
+        add_test_time_augmentation(cfg, model)
         return model
 
     @classmethod

@@ -1,0 +1,138 @@
+"""Test-time augmentation: a picture is looked at in several sizes, and mirrored, and the probabilities are averaged.
+
+This is Detectron2's TEST.AUG for a network of square crops. It is a view like any other (`modeling.sliding_window`), so
+that label maps, scores, class chunks and everything above the network work as without it.
+
+TEST.AUG.MIN_SIZES are lengths of the shorter side, in pixels, at which a picture is cut into windows: the published
+TEST.SLIDING_SIZE of 640 x 640 is the size 640. Where SLIDING_SIZE is 0 0, they are sizes of the picture itself, as in
+Detectron2. A picture that is squeezed into one crop (TEST.SLIDING_WINDOW False) has one size, the network's: it is
+mirrored alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
+
+
+@dataclass(frozen=True)
+class ScaledWindows:
+    """Sliding windows over a picture whose shorter side has a given length, its aspect kept.
+
+    Attributes:
+        windows: how windows are cut; its own `size` gives the aspect, or is `(0, 0)` for the picture's.
+        min_size: length of the shorter side, in pixels, at least that of a window.
+        max_size: longest that the longer side may become, in pixels; the shorter one gets shorter then, but not than a
+            window.
+    """
+
+    windows: SlidingWindow
+    min_size: int
+    max_size: int
+
+    def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns at which windows are cut from a picture of `image_size`."""
+        shape = image_size if self.windows.size == (0, 0) else self.windows.size
+        scale = min(self.min_size / min(shape), self.max_size / max(shape))
+        height, width = (max(self.windows.kernel, round(side * scale)) for side in shape)
+        return height, width
+
+    def split(self, image: Tensor) -> list[Tensor]:
+        """Cut a picture `(3, H, W)`, as `SlidingWindow.split`."""
+        return self._at((image.shape[-2], image.shape[-1])).split(image)
+
+    def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
+        """Merge the crops of one picture, as `SlidingWindow.merge`."""
+        return self._at(image_size).merge(logits, image_size, output_size)
+
+    def crop_count(self, image_size: tuple[int, int]) -> int:
+        """Number of crops of a picture of `image_size`, the one of the whole picture included."""
+        return len(self._at(image_size).windows(image_size)) + 1
+
+    def _at(self, image_size: tuple[int, int]) -> SlidingWindow:
+        return replace(self.windows, size=self.working_size(image_size))
+
+
+class AugmentedView:
+    """Several sizes of a picture, each as it is and, if asked for, mirrored; the mean of what is found in all.
+
+    What is kept at once are the logits of all crops, and the full-size probabilities of one chunk of classes.
+
+    Args:
+        sizes: views of the picture in its sizes; empty for one crop of all of it.
+        flip: whether each is looked at mirrored left to right as well.
+    """
+
+    def __init__(self, *, sizes: Sequence[ScaledWindows] = (), flip: bool) -> None:
+        self.sizes = tuple(sizes)
+        self.flip = flip
+
+    def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the largest of the sizes."""
+        return max(view.working_size(image_size) for view in self._views())
+
+    def split(self, image: Tensor) -> list[Tensor]:
+        """Cut a picture `(3, H, W)`: the crops of each size, followed by those of the mirrored picture."""
+        pictures = [image, image.flip(-1)] if self.flip else [image]
+        return [crop for view in self._views() for picture in pictures for crop in view.split(picture)]
+
+    def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
+        """Average what was found in all crops of one picture.
+
+        Args:
+            logits: `(N, T, h, w)`, in the order of `split`.
+            image_size: rows and columns of the picture that was split.
+            output_size: rows and columns wanted.
+
+        Returns:
+            Probabilities `(T, *output_size)`, 0..1.
+
+        Raises:
+            ValueError: if the number of crops is not that of `split`.
+        """
+        counts = [view.crop_count(image_size) for view in self.sizes] or [1]
+        turns = [False, True] if self.flip else [False]
+        if len(logits) != len(turns) * sum(counts):
+            raise ValueError(f"expected logits of {len(turns) * sum(counts)} crops, got {len(logits)}")
+        total = logits.new_zeros(logits.shape[1], *output_size)
+        start = 0
+        for view, count in zip(self._views(), counts, strict=True):
+            for mirrored in turns:
+                found = view.merge(logits[start : start + count], image_size, output_size)
+                total += found.flip(-1) if mirrored else found
+                start += count
+        return total.div_(len(turns) * len(counts))
+
+    def _views(self) -> Sequence[View]:
+        return self.sizes or (WholeImage(),)
+
+
+def add_test_time_augmentation(cfg: CfgNode, model: CATSeg) -> None:
+    """Make a `CATSeg` look at pictures as TEST.AUG says, if that is enabled.
+
+    Args:
+        cfg: read are TEST.AUG, TEST.SLIDING_WINDOW and TEST.SLIDING_KERNEL.
+        model: its `view` is replaced; training is left as it is.
+
+    Raises:
+        ValueError: if no size is given, or one is smaller than a window or larger than TEST.AUG.MAX_SIZE.
+    """
+    options = cfg.TEST.AUG
+    if not options.ENABLED:
+        return
+    sizes: list[ScaledWindows] = []
+    if isinstance(model.view, SlidingWindow):
+        smallest, largest = model.view.kernel, options.MAX_SIZE
+        if not options.MIN_SIZES or not smallest <= min(options.MIN_SIZES) <= max(options.MIN_SIZES) <= largest:
+            raise ValueError(
+                f"TEST.AUG.MIN_SIZES are {tuple(options.MIN_SIZES)}: give at least one size, none smaller than a "
+                f"window (TEST.SLIDING_KERNEL {smallest}) or larger than TEST.AUG.MAX_SIZE {largest}"
+            )
+        sizes = [
+            ScaledWindows(windows=model.view, min_size=size, max_size=options.MAX_SIZE) for size in options.MIN_SIZES
+        ]
+    model.view = AugmentedView(sizes=sizes, flip=options.FLIP)
