@@ -15,7 +15,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import RLock
 from pathlib import Path
 from typing import Any
@@ -28,12 +31,13 @@ from catseg.tools.generate_shapes import generate_shapes
 from catseg.tools.pretrain_clip import Pretraining
 from catseg.tools.shapes_pictures import write_contact_sheet
 from catseg.tools.shapes_report import Row, collect_rows, write_report
-from catseg.tools.shapes_run import Job, run_job
+from catseg.tools.shapes_run import Job, read_outcome, run_job
 
 TRAINING_STEPS = 300  # of CAT-Seg, at scale 1
 # `--short` shows that the chain works: one run, too short for good numbers.
 SHORT_PRETRAINING, SHORT_TRAINING_STEPS = Pretraining(min_accuracy=0.3, schedule=Schedule(steps=600)), 100
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+USER_ERRORS = (KeyError, OSError, RuntimeError, ValueError)
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses after Ctrl-C and `kill`, as shells have them
 
 logger = logging.getLogger(__name__)
 
@@ -58,39 +62,64 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
             config_file=args.config_file,
             options=("SOLVER.MAX_ITER", str(steps), *args.opts),
             pretraining=pretraining,
-            position=index,
         )
-        for index, (name, pretraining) in enumerate(runs.items())
+        for name, pretraining in runs.items()
     ]
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Run jobs in processes of their own that share the processor, and return their outcomes in order.
+    """Run jobs in processes of their own, as many at a time as there are processors, and return their outcomes.
 
-    The first exception of a job, or Ctrl-C, ends all of them.
+    Ctrl-C, or a job that fails, ends all of them.
+
+    Raises:
+        RuntimeError: if a job fails; it has said why on the standard error stream.
     """
     context = get_context("spawn")
+    lock = context.RLock()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parallel = min(cores, len(jobs))
-    outcomes: dict[str, dict[str, Any]] = {}
-    with context.Pool(parallel, _start_worker, (context.RLock(), cores // parallel), maxtasksperchild=1) as pool:
-        for name, outcome in pool.imap_unordered(_run_named, jobs):
-            outcomes[name] = outcome
-        pool.close()  # all is done: the workers end by themselves
-        pool.join()
-    return [outcomes[job.name] for job in jobs]
+    waiting, running = list(jobs), dict[int, SpawnProcess]()
+    free_lines = list(range(cores))
+    try:
+        while waiting or running:
+            while waiting and free_lines:
+                job = replace(waiting.pop(0), position=free_lines.pop(0))
+                process = context.Process(target=_work, args=(job, lock), name=job.name)
+                process.start()
+                running[job.position] = process
+            wait([process.sentinel for process in running.values()])
+            for line in [line for line, process in running.items() if process.exitcode is not None]:
+                process = running.pop(line)
+                free_lines = sorted([*free_lines, line])
+                if process.exitcode:
+                    raise RuntimeError(f"the run {process.name} ended with status {process.exitcode}")
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.join()
+    return [read_outcome(job) for job in jobs]
 
 
-def _run_named(job: Job) -> tuple[str, dict[str, Any]]:
-    return job.name, run_job(job)
-
-
-def _start_worker(lock: RLock, threads: int) -> None:
-    """Share processor and screen with the others, and leave Ctrl-C to the main process, which ends its workers."""
-    torch.set_num_threads(threads)
-    tqdm.set_lock(lock)
+def _work(job: Job, lock: RLock) -> None:
+    """Run a job in a process of its own, which leaves Ctrl-C to the main process and ends when that tells it to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))  # an exception, so that files are tidied up
+    _end_tidily_on_sigterm()
+    tqdm.set_lock(lock)
+    torch.set_num_threads(1)  # the networks are so small that a second thread gains little
+    try:
+        run_job(job)
+    except USER_ERRORS as error:
+        sys.exit(f"{job.name}: {_message(error)}")
+
+
+def _end_tidily_on_sigterm() -> None:
+    """Turn the signal into an exception, so that workers are ended and half-written files removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+
+
+def _message(error: BaseException) -> str:
+    return str(error.args[0] if isinstance(error, KeyError) else error)
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -156,10 +185,11 @@ def main() -> None:
     os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "30")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = parse_arguments(sys.argv[1:])
+    _end_tidily_on_sigterm()
     try:
         status = demo(args)
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"shapes_demo: {error.args[0] if isinstance(error, KeyError) else error}")
+    except USER_ERRORS as error:
+        sys.exit(f"shapes_demo: {_message(error)}")
     except KeyboardInterrupt:
         sys.stderr.write("shapes_demo: interrupted; the same command goes on from what is finished\n")
         status = INTERRUPTED

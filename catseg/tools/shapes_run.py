@@ -61,16 +61,11 @@ class Job:
         return self.output / "runs" / self.name
 
 
-def run_job(job: Job) -> dict[str, Any]:
-    """Make a run, or look it up where it was made before with the same settings.
+def run_job(job: Job) -> None:
+    """Make a run, unless it was made before with the same settings. `read_outcome` then tells what came out.
 
     Args:
         job: what to run. $DETECTRON2_DATASETS says where the data are.
-
-    Returns:
-        `settings`; `clip`: the report on the CLIP; `results`: `catseg`, `raw` (the best of the cost volume, before
-        CAT-Seg's training) and `control` (CAT-Seg, with the class names permuted), each as `evaluate` has them;
-        `seconds`: of the stages, those of stages that were looked up as they were measured then.
 
     Raises:
         RuntimeError: if the CLIP is not good enough, see `pretrain_clip`.
@@ -78,10 +73,9 @@ def run_job(job: Job) -> dict[str, Any]:
     """
     weights = _pretrained(job)
     words = ["--config-file", str(job.config_file), *_options(job, weights)]
-    record = job.run_folder / RECORD
     settings = {"version": __version__, "options": words, "clip": read_report(job.clip_folder)["settings"]}
-    if record.is_file() and (found := json.loads(record.read_text(encoding="utf-8")))["settings"] == settings:
-        return found
+    if (job.run_folder / RECORD).is_file() and read_outcome(job)["settings"] == settings:
+        return
     if job.run_folder.exists():
         shutil.rmtree(job.run_folder)
     args = default_argument_parser().parse_args(words)
@@ -96,9 +90,19 @@ def run_job(job: Job) -> dict[str, Any]:
         "results": results,
         "seconds": {"pretraining": report["seconds"], **seconds},
     }
-    with atomic_path(record) as path:
+    with atomic_path(job.run_folder / RECORD) as path:
         path.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
-    return outcome
+
+
+def read_outcome(job: Job) -> dict[str, Any]:
+    """Read what came out of a finished run.
+
+    Returns:
+        `settings`; `clip`: the report on the CLIP; `results`: `catseg`, `raw` (the best of the cost volume, before
+        CAT-Seg's training) and `control` (CAT-Seg, with the class names permuted), each as `evaluate` has them;
+        `seconds`: of the stages.
+    """
+    return json.loads((job.run_folder / RECORD).read_text(encoding="utf-8"))
 
 
 def _pretrained(job: Job) -> Path:

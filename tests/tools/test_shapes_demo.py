@@ -1,6 +1,9 @@
 import json
 import os
+import signal
+from dataclasses import replace
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,15 @@ from catseg.tools.generate_shapes import generate_shapes
 from catseg.tools.pretrain_clip import Pretraining
 from catseg.tools.shapes_demo import parse_arguments, plan_jobs
 from catseg.tools.shapes_report import UNSEEN_TEST, Row
-from catseg.tools.shapes_run import run_job
+from catseg.tools.shapes_run import read_outcome, run_job
 
 COUNTS = {"train": 8, "seen_test": 5, "unseen_test": 5}
+
+
+def run_here(jobs):
+    for job in jobs:
+        run_job(job)
+    return [read_outcome(job) for job in jobs]
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +32,11 @@ def _small(monkeypatch):
     monkeypatch.setattr(shapes_demo, "SHORT_PRETRAINING", Pretraining(min_accuracy=0.0, schedule=Schedule(steps=2)))
     monkeypatch.setattr(shapes_demo, "SHORT_TRAINING_STEPS", 2)
     monkeypatch.setattr(shapes_demo, "generate_shapes", partial(generate_shapes, counts=COUNTS))
-    monkeypatch.setattr(shapes_demo, "run_jobs", lambda jobs: [run_job(job) for job in jobs])
+    monkeypatch.setattr(shapes_demo, "run_jobs", run_here)
     monkeypatch.setenv("DETECTRON2_DATASETS", os.environ["DETECTRON2_DATASETS"])  # is put back after the test
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
 
 
 def run(output, *words):
@@ -73,14 +85,16 @@ def test_two_jobs_for_each_seed():
     assert {job.options for job in jobs} == {("SOLVER.MAX_ITER", "600", "SOLVER.BASE_LR", "0.1")}
 
 
-def test_jobs_run_in_processes_of_their_own_and_errors_come_back(tmp_path, monkeypatch):
+def test_jobs_run_in_processes_of_their_own(tmp_path, monkeypatch, capfd):
     monkeypatch.undo()
-    job = plan_jobs(
-        parse_arguments(["--output", str(tmp_path), "--config-file", str(tmp_path / "none.yaml"), "--short"])
-    )[0]
-    strict = Pretraining(min_accuracy=2.0, schedule=Schedule(steps=1, batch_size=4))
-    with pytest.raises(RuntimeError, match=r"at least 2\.00 are wanted"):
-        shapes_demo.run_jobs([shapes_run.Job(**{**vars(job), "pretraining": strict})])
+    job = plan_jobs(parse_arguments(["--output", str(tmp_path), "--short"]))[0]
+    short = Schedule(steps=1, batch_size=4)
+    impossible = replace(job, pretraining=Pretraining(min_accuracy=2.0, schedule=short))
+    others = [replace(impossible, name=f"other-{number}") for number in range(3)]
+    with pytest.raises(RuntimeError, match=r"the run (short|other-\d) ended with status 1"):
+        shapes_demo.run_jobs([impossible, *others])
+    assert "at least 2.00 are wanted" in capfd.readouterr().err
+    assert not active_children()
 
 
 @pytest.mark.parametrize("words", [["--scale", "0"], ["--seeds", "1", "1"]])
