@@ -34,7 +34,22 @@ def normal(name):
     ("name", "count", "digest", "some"),
     [
         ("ade20k_150", 150, "f9dbd8a75a0722c9", {0: "wall", 12: "person", 44: "chest of drawers", 149: "flag"}),
+        (
+            "ade20k_847",
+            847,
+            "ee311c5f3b780a16",
+            {
+                0: "wall",
+                1: "building, edifice",
+                84: "case, display case, showcase, vitrine",
+                846: "adding machine, totalizer, totaliser",
+            },
+        ),
         ("coco_stuff_171", 171, "8ea44449837dceb3", {0: "person", 80: "banner", 170: "wood"}),
+        ("pascal_context_59", 59, "1c0546d54360b603", {0: "aeroplane", 49: "diningtable", 58: "wood"}),
+        ("pascal_context_459", 459, "f22a02ac1b8419bc", {0: "accordion", 430: "unknown", 458: "wool"}),
+        ("pascal_voc_20", 20, "7d877f185c807bc5", {0: "aeroplane", 14: "person", 19: "tvmonitor"}),
+        ("pascal_voc_20b", 59, "245feb60aa05bd70", {19: "tvmonitor", 20: "bag", 58: "wood"}),
     ],
 )
 def test_shipped_vocabularies_are_the_published_lists(name, count, digest, some):
@@ -45,7 +60,8 @@ def test_shipped_vocabularies_are_the_published_lists(name, count, digest, some)
 
 
 def test_every_shipped_vocabulary_loads_and_is_listed():
-    assert {"ade20k_150", "coco_stuff_171"} <= set(shipped_vocabularies())
+    names = [f"ade20k_{n}" for n in (150, 847)] + [f"pascal_context_{n}" for n in (59, 459)]
+    assert {*names, "coco_stuff_171", "pascal_voc_20", "pascal_voc_20b"} <= set(shipped_vocabularies())
     assert all(load_vocabulary(name) for name in shipped_vocabularies())
 
 

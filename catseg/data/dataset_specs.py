@@ -7,6 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from catseg.data import shapes
+from catseg.data.downloads import (
+    ADE20K_150_ARCHIVE,
+    ADE20K_FULL_ARCHIVE,
+    COCO_STUFF_LABELS,
+    CONTEXT_59_LABELS,
+    CONTEXT_459_LABELS,
+    CONTEXT_459_NAMES,
+    CONTEXT_459_VAL,
+    VOC_2010,
+    VOC_2012,
+    VOC_2012_LABELS,
+    Download,
+    coco_images,
+)
 from catseg.vocabulary import load_vocabulary
 
 
@@ -20,14 +34,17 @@ class DatasetSpec:
         vocabulary: its class names, or the shipped vocabulary that holds them.
         image_dir: folder of the images.
         image_extension: of the images' file names, without the dot.
+        shared_images: whether the folder holds other images too; those that have a label map are meant then.
         label_dir: folder of the label maps; a pixel's value is the index of its class.
         label_extension: of the label maps' file names, without the dot.
         ignore_label: value of the pixels without class.
-        source_label_dir: folder of the label maps as downloaded; empty if there is nothing to convert.
+        source_label_dir: folder of the label maps as downloaded; empty if they are not one image file each.
         image_count: images of the complete split.
-        download: where the original is; None if it is generated.
+        downloads: where the originals are; none if it is generated.
         command: what makes the label maps, or all of it; takes `--root`.
         score_groups: class names that are scored by themselves as well, under the name of their group.
+        scored_classes: names of the classes that are told apart in scoring, if fewer than `classes`: every predicted
+            class from the last of them on counts as that one. None scores all classes.
     """
 
     name: str
@@ -35,26 +52,38 @@ class DatasetSpec:
     vocabulary: str | tuple[str, ...]
     image_dir: str
     image_extension: str = "jpg"
+    shared_images: bool = False
     label_dir: str
     label_extension: str = "png"
     ignore_label: int = 255
     source_label_dir: str = ""
     image_count: int
-    download: str | None = None
+    downloads: tuple[Download, ...] = ()
     command: str
     score_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scored_classes: tuple[str, ...] | None = None
 
     @property
     def classes(self) -> list[str]:
         """The class names; class k is the k-th, synonyms after ", "."""
         return load_vocabulary(self.vocabulary)
 
+    def steps(self, root: Path, *, again: bool = False) -> list[str]:
+        """List the shell commands that make the data set.
+
+        Args:
+            root: folder of all data sets.
+            again: whether to download what seems to be there, too.
+
+        Returns:
+            The downloads, then `command`.
+        """
+        wanted = [download for download in self.downloads if again or not (root / download.gives).exists()]
+        return [*(step for download in wanted for step in download.steps(root)), f"{self.command} --root {root}"]
+
     def how_to_make(self, root: Path) -> str:
-        """Say where the original comes from and which command makes the data set under `root`."""
-        run = f"run: {self.command} --root {root}"
-        if self.download is None:
-            return f"To make it, {run}"
-        return f"Download {self.download}, extract under {root} (datasets/README.md shows the folders), then {run}"
+        """Say in one line which commands make the data set under `root`."""
+        return f"To make it, run (datasets/README.md says more): {'; '.join(self.steps(root))}"
 
 
 def datasets_root(root: str | Path | None = None) -> Path:
@@ -63,9 +92,16 @@ def datasets_root(root: str | Path | None = None) -> Path:
 
 
 def _split(
-    name: str, split: str, image_count: int, *, folder: str, vocabulary: str, download: str, command: str
+    name: str,
+    split: str,
+    image_count: int,
+    *,
+    folder: str,
+    vocabulary: str,
+    downloads: tuple[Download, ...],
+    command: str,
 ) -> DatasetSpec:
-    """A split in the layout that ADE20K and COCO-Stuff share."""
+    """A split in the layout that ADE20K-150 and COCO-Stuff share."""
     return DatasetSpec(
         name=name,
         split=split,
@@ -74,7 +110,7 @@ def _split(
         label_dir=f"{folder}/annotations_detectron2/{split}",
         source_label_dir=f"{folder}/annotations/{split}",
         image_count=image_count,
-        download=download.format(split=split),
+        downloads=downloads,
         command=command,
     )
 
@@ -100,29 +136,101 @@ _ade20k_150 = partial(
     _split,
     folder="ADEChallengeData2016",
     vocabulary="ade20k_150",
-    download="https://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
+    downloads=(ADE20K_150_ARCHIVE,),
     command="python datasets/prepare_ade20k_150.py",
 )
 _coco_stuff_171 = partial(
-    _split,
-    folder="coco-stuff",
-    vocabulary="coco_stuff_171",
-    download="http://images.cocodataset.org/zips/{split}.zip and "
-    "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip",
-    command="python datasets/prepare_coco_stuff.py",
+    _split, folder="coco-stuff", vocabulary="coco_stuff_171", command="python datasets/prepare_coco_stuff.py"
+)
+_context = partial(
+    DatasetSpec, split="val", image_dir="VOCdevkit/VOC2010/JPEGImages", shared_images=True, image_count=5104
+)
+_voc = partial(
+    DatasetSpec,
+    image_dir="VOCdevkit/VOC2012/JPEGImages",
+    shared_images=True,
+    source_label_dir="VOCdevkit/VOC2012/SegmentationClassAug",
+    image_count=1449,
+    downloads=(VOC_2012, VOC_2012_LABELS),
+    command="python datasets/prepare_pascal_voc.py",
 )
 
 ADE20K_150 = (
     _ade20k_150("ade20k_150_train_sem_seg", "training", 20210),
     _ade20k_150("ade20k_150_test_sem_seg", "validation", 2000),
 )
-COCO_STUFF_171 = (
-    _coco_stuff_171("coco_2017_train_stuff_all_sem_seg", "train2017", 118287),
-    _coco_stuff_171("coco_2017_test_stuff_all_sem_seg", "val2017", 5000),
+ADE20K_847 = (
+    DatasetSpec(
+        name="ade20k_full_sem_seg_freq_val_all",
+        split="validation",
+        vocabulary="ade20k_847",
+        image_dir="ADE20K_2021_17_01/images_detectron2/validation",
+        label_dir="ADE20K_2021_17_01/annotations_detectron2/validation",
+        label_extension="tif",
+        ignore_label=65535,
+        image_count=2000,
+        downloads=(ADE20K_FULL_ARCHIVE,),
+        command="python datasets/prepare_ade20k_847.py",
+    ),
+)
+PASCAL_CONTEXT_59 = (
+    _context(
+        name="context_59_test_sem_seg",
+        vocabulary="pascal_context_59",
+        label_dir="VOCdevkit/VOC2010/annotations_detectron2/pc59_val",
+        downloads=(VOC_2010, CONTEXT_59_LABELS),
+        command="python datasets/prepare_pascal_context_59.py",
+    ),
+)
+PASCAL_CONTEXT_459 = (
+    _context(
+        name="context_459_test_sem_seg",
+        vocabulary="pascal_context_459",
+        label_dir="VOCdevkit/VOC2010/annotations_detectron2/pc459_val",
+        label_extension="tif",
+        ignore_label=459,
+        source_label_dir="VOCdevkit/VOC2010/trainval",
+        downloads=(VOC_2010, CONTEXT_459_LABELS, CONTEXT_459_NAMES, CONTEXT_459_VAL),
+        command="python datasets/prepare_pascal_context_459.py",
+    ),
+)
+PASCAL_VOC_20 = (
+    _voc(
+        name="voc_2012_test_sem_seg",
+        split="val",
+        vocabulary="pascal_voc_20",
+        label_dir="VOCdevkit/VOC2012/annotations_detectron2/val",
+    ),
+)
+PASCAL_VOC_20B = (
+    _voc(
+        name="voc_2012_test_background_sem_seg",
+        split="val_background",
+        vocabulary="pascal_voc_20b",
+        label_dir="VOCdevkit/VOC2012/annotations_detectron2_bg/val",
+        scored_classes=(*PASCAL_VOC_20[0].classes, "background"),
+    ),
+)
+COCO_STUFF_171 = tuple(
+    _coco_stuff_171(name, split, count, downloads=(coco_images(split), COCO_STUFF_LABELS))
+    for name, split, count in (
+        ("coco_2017_train_stuff_all_sem_seg", "train2017", 118287),
+        ("coco_2017_test_stuff_all_sem_seg", "val2017", 5000),
+    )
 )
 SHAPES = (
     _shapes("train", shapes.SEEN),
     _shapes("seen_test", shapes.CLASSES, {"objects": shapes.SEEN_OBJECTS}),
     _shapes("unseen_test", shapes.CLASSES, {"held-out": shapes.HELD_OUT, "held-out-objects": shapes.HELD_OUT_OBJECTS}),
 )
-DATASETS: tuple[DatasetSpec, ...] = (*ADE20K_150, *COCO_STUFF_171, *SHAPES)
+
+BENCHMARKS: tuple[DatasetSpec, ...] = (
+    *COCO_STUFF_171,
+    *ADE20K_150,
+    *ADE20K_847,
+    *PASCAL_CONTEXT_59,
+    *PASCAL_CONTEXT_459,
+    *PASCAL_VOC_20,
+    *PASCAL_VOC_20B,
+)
+DATASETS: tuple[DatasetSpec, ...] = (*BENCHMARKS, *SHAPES)

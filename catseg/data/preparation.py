@@ -66,7 +66,8 @@ def main(
     chosen = [spec for spec in specs if spec.split in options.splits]
     conversions, problems = find_conversions(chosen, root, subset=options.subset)
     if problems:
-        _say(sys.stderr, "Nothing was prepared, the download is not complete:", *problems, chosen[0].how_to_make(root))
+        steps = [f"  {step}" for step in chosen[0].steps(root, again=True)]
+        _say(sys.stderr, "Nothing was prepared, the download is not complete:", *problems, "The steps are:", *steps)
         return _BAD_INPUT
     try:
         failures = convert_all(conversions, class_of_value, workers=options.workers)

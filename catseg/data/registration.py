@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_sem_seg
 
 from catseg.data.dataset_specs import DATASETS, DatasetSpec, datasets_root
 from catseg.data.pairs import paired_names
@@ -16,8 +15,9 @@ def register_datasets(root: str | Path | None = None) -> None:
     """Register every data set of the table with Detectron2. No file is touched until one is loaded.
 
     A data set's metadata are `stuff_classes` (names, synonyms after ", "), `ignore_label`, `evaluator_type`
-    ("sem_seg"), `image_root`, `sem_seg_root`, and `score_groups` (group name to class indices). Loading one whose files
-    are missing or do not pair up raises FileNotFoundError with the folder and the commands that make it.
+    ("sem_seg"), `image_root`, `sem_seg_root`, `score_groups` (group name to class indices) and `scored_classes` (names
+    of the classes that scoring tells apart: `stuff_classes`, or fewer, see `DatasetSpec`). Loading one whose files are
+    missing or do not pair up raises FileNotFoundError with the folder and the commands that make it.
 
     Calling this again changes nothing, unless with another root: the data sets are then looked for there.
 
@@ -36,6 +36,7 @@ def register_datasets(root: str | Path | None = None) -> None:
 
 def _register(spec: DatasetSpec, root: Path) -> None:
     classes = spec.classes
+    scored_classes = classes if spec.scored_classes is None else list(spec.scored_classes)
     DatasetCatalog.register(spec.name, lambda: load_records(spec, root))
     MetadataCatalog.get(spec.name).set(
         stuff_classes=classes,
@@ -44,6 +45,7 @@ def _register(spec: DatasetSpec, root: Path) -> None:
         image_root=str(root / spec.image_dir),
         sem_seg_root=str(root / spec.label_dir),
         score_groups={group: [classes.index(name) for name in names] for group, names in spec.score_groups.items()},
+        scored_classes=scored_classes,
     )
 
 
@@ -58,11 +60,14 @@ def load_records(spec: DatasetSpec, root: Path) -> list[dict[str, str]]:
         Records with "file_name" and "sem_seg_file_name", sorted by name.
 
     Raises:
-        FileNotFoundError: if a folder is missing or empty, or an image has no label map or a label map no image.
+        FileNotFoundError: if a folder is missing or empty, a label map has no image or, unless the folder of the images
+            is shared, an image no label map.
     """
     image_dir, label_dir = root / spec.image_dir, root / spec.label_dir
     try:
-        names = paired_names(image_dir, spec.image_extension, label_dir, spec.label_extension)
+        names = paired_names(
+            image_dir, spec.image_extension, label_dir, spec.label_extension, more_images=spec.shared_images
+        )
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{spec.name}: {error} (data sets are looked for in $DETECTRON2_DATASETS, or else ./datasets). "
@@ -70,4 +75,10 @@ def load_records(spec: DatasetSpec, root: Path) -> list[dict[str, str]]:
         ) from error
     if len(names) != spec.image_count:
         logger.warning("%s has %d images here, %d when complete", spec.name, len(names), spec.image_count)
-    return load_sem_seg(str(label_dir), str(image_dir), spec.label_extension, spec.image_extension)
+    return [
+        {
+            "file_name": str(image_dir / f"{name}.{spec.image_extension}"),
+            "sem_seg_file_name": str(label_dir / f"{name}.{spec.label_extension}"),
+        }
+        for name in names
+    ]

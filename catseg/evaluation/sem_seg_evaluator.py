@@ -29,16 +29,18 @@ class SemSegEvaluator(DatasetEvaluator):
     """Adds up a confusion matrix over images and, in the main process, turns it into scores.
 
     Args:
-        dataset_name: a registered data set; its metadata give `stuff_classes`, `ignore_label`, optionally
-            `score_groups` (group name to class indices, see `catseg.evaluation.confusion.scores`), and `image_root`.
+        dataset_name: a registered data set; its metadata give `stuff_classes`, `ignore_label`, and optionally
+            `score_groups` (group name to class indices, see `catseg.evaluation.confusion.scores`), `image_root`, and
+            `scored_classes`: the classes that scores tell apart, if fewer than `stuff_classes`. Every predicted class
+            from the last of them on counts as that one, such as the background; label files hold no class beyond it.
         distributed: add up over all processes; else each has the scores of its own images.
         output_dir: folder for `scores.json`, `confusion_matrix.npz` and the two below; nothing is written if None.
         save_labels: write the class numbers of each prediction to `labels/<image>.png`, with 8 bits for up to 256
             classes, else 16.
         draw: given an RGB image, uint8 (H, W, 3), its predicted classes, int64 (H, W), and the class names, makes a
             picture, uint8 RGB of any size, which is written to `overlays/<image>.jpg`.
-        watch: called for each image with the sample, its true and its predicted classes, int64 (H, W), and its own
-            confusion matrix.
+        watch: called for each image with the sample, its true and its predicted classes as they are scored, int64
+            (H, W), and its own confusion matrix.
 
     Raises:
         ValueError: if pictures or labels are to be written, but there is no `output_dir`.
@@ -64,6 +66,7 @@ class SemSegEvaluator(DatasetEvaluator):
         self.watch = watch
         metadata = MetadataCatalog.get(dataset_name)
         self.classes: list[str] = metadata.stuff_classes
+        self.scored_classes: list[str] = metadata.get("scored_classes", self.classes)
         self.ignore_label: int = metadata.ignore_label
         self.groups: Mapping[str, Sequence[int]] = metadata.get("score_groups", {})
         self.image_root: str | None = metadata.get("image_root")
@@ -71,7 +74,7 @@ class SemSegEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forget all images."""
-        self.matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        self.matrix = np.zeros((len(self.scored_classes), len(self.scored_classes)), dtype=np.int64)
         self.image_count = 0
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -88,19 +91,20 @@ class SemSegEvaluator(DatasetEvaluator):
         """
         for sample, output in zip(inputs, outputs, strict=True):
             truth = read_classes(
-                sample["sem_seg_file_name"], num_classes=len(self.classes), ignore_label=self.ignore_label
+                sample["sem_seg_file_name"], num_classes=len(self.scored_classes), ignore_label=self.ignore_label
             )
             try:
                 predicted = self._predicted_classes(output)
+                merged = self._merged(predicted)
                 counts = confusion_matrix(
-                    truth, predicted, num_classes=len(self.classes), ignore_label=self.ignore_label
+                    truth, merged, num_classes=len(self.scored_classes), ignore_label=self.ignore_label
                 )
             except ValueError as error:
                 raise ValueError(f"the prediction for {sample['file_name']} cannot be scored: {error}") from error
             self.matrix += counts
             self.image_count += 1
             if self.watch is not None:
-                self.watch(sample, truth, predicted, counts)
+                self.watch(sample, truth, merged, counts)
             if self.output_dir is not None:
                 self._write_prediction(self.output_dir, sample, predicted)
 
@@ -123,11 +127,20 @@ class SemSegEvaluator(DatasetEvaluator):
             image_count = sum(count for _, count in gathered)
         if not image_count:
             raise RuntimeError(f"no image of {self.dataset_name} was evaluated: is the data set, or its loader, empty?")
-        results = scores(matrix, self.classes, self.groups)
+        results = scores(matrix, self.scored_classes, self.groups)
         logger.info("Evaluated %d images of %s: mIoU %.2f", image_count, self.dataset_name, results["mIoU"])
         if self.output_dir is not None:
             self._write_scores(self.output_dir, matrix, image_count, results)
         return OrderedDict(sem_seg=results)
+
+    def _merged(self, predicted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Make the last of the scored classes of those predicted classes that come after it."""
+        if predicted.size and predicted.max() >= len(self.classes):
+            raise ValueError(
+                f"prediction has the values {predicted.min()}..{predicted.max()}, "
+                f"classes are 0..{len(self.classes) - 1}"
+            )
+        return np.minimum(predicted, len(self.scored_classes) - 1)
 
     def _predicted_classes(self, output: Mapping[str, Any]) -> NDArray[np.int64]:
         if "labels" in output:
@@ -164,4 +177,4 @@ class SemSegEvaluator(DatasetEvaluator):
         with atomic_path(folder / "scores.json") as path:
             path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         with atomic_path(folder / "confusion_matrix.npz") as path:
-            np.savez_compressed(path, matrix=matrix, classes=np.array(self.classes))
+            np.savez_compressed(path, matrix=matrix, classes=np.array(self.scored_classes))

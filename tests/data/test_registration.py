@@ -7,7 +7,15 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from catseg.data import registration
-from catseg.data.dataset_specs import ADE20K_150, COCO_STUFF_171, DATASETS, datasets_root
+from catseg.data.dataset_specs import (
+    ADE20K_150,
+    BENCHMARKS,
+    COCO_STUFF_171,
+    DATASETS,
+    PASCAL_VOC_20,
+    PASCAL_VOC_20B,
+    datasets_root,
+)
 from catseg.data.registration import load_records, register_datasets
 from catseg.vocabulary import load_vocabulary
 
@@ -47,25 +55,58 @@ def test_every_dataset_has_its_metadata_without_files(spec, tmp_path):
     assert metadata.ignore_label == spec.ignore_label
     assert metadata.image_root == str(tmp_path / "nowhere" / spec.image_dir)
     assert metadata.sem_seg_root == str(tmp_path / "nowhere" / spec.label_dir)
+    assert metadata.scored_classes == list(spec.scored_classes or spec.classes)
     assert metadata.score_groups.keys() == spec.score_groups.keys()
     for group, names in spec.score_groups.items():
         assert [spec.classes[index] for index in metadata.score_groups[group]] == list(names)
 
 
 def test_published_names_classes_and_sizes():
-    table = {spec.name: (spec.vocabulary, spec.image_count, spec.ignore_label) for spec in DATASETS}
-    assert table["ade20k_150_train_sem_seg"] == ("ade20k_150", 20210, 255)
-    assert table["ade20k_150_test_sem_seg"] == ("ade20k_150", 2000, 255)
-    assert table["coco_2017_train_stuff_all_sem_seg"] == ("coco_stuff_171", 118287, 255)
-    assert table["coco_2017_test_stuff_all_sem_seg"] == ("coco_stuff_171", 5000, 255)
+    table = {spec.name: (spec.vocabulary, spec.image_count, spec.ignore_label) for spec in BENCHMARKS}
+    assert table == {
+        "ade20k_150_train_sem_seg": ("ade20k_150", 20210, 255),
+        "ade20k_150_test_sem_seg": ("ade20k_150", 2000, 255),
+        "ade20k_full_sem_seg_freq_val_all": ("ade20k_847", 2000, 65535),
+        "coco_2017_train_stuff_all_sem_seg": ("coco_stuff_171", 118287, 255),
+        "coco_2017_test_stuff_all_sem_seg": ("coco_stuff_171", 5000, 255),
+        "context_59_test_sem_seg": ("pascal_context_59", 5104, 255),
+        "context_459_test_sem_seg": ("pascal_context_459", 5104, 459),
+        "voc_2012_test_sem_seg": ("pascal_voc_20", 1449, 255),
+        "voc_2012_test_background_sem_seg": ("pascal_voc_20b", 1449, 255),
+    }
     assert ADE20K_150[0].classes == load_vocabulary("ade20k_150")
     assert COCO_STUFF_171[1].classes == load_vocabulary("coco_stuff_171")
 
 
 def test_names_and_folders_are_unique():
-    for field in ("name", "image_dir", "label_dir"):
-        values = [getattr(spec, field) for spec in DATASETS]
+    for field, specs in (
+        ("name", DATASETS),
+        ("label_dir", DATASETS),
+        ("image_dir", [spec for spec in DATASETS if not spec.shared_images]),
+    ):
+        values = [getattr(spec, field) for spec in specs]
         assert len(set(values)) == len(values)
+
+
+def test_the_background_is_what_comes_after_the_objects():
+    register_datasets()
+    metadata = MetadataCatalog.get("voc_2012_test_background_sem_seg")
+    assert metadata.stuff_classes[:20] == PASCAL_VOC_20[0].classes
+    assert metadata.scored_classes == [*PASCAL_VOC_20[0].classes, "background"]
+
+
+def test_images_in_a_shared_folder_are_those_with_labels(tmp_path):
+    [spec] = PASCAL_VOC_20
+    write_images(tmp_path / spec.image_dir, "abcd", "jpg")
+    for other, names in ((spec, "bd"), (PASCAL_VOC_20B[0], "bcd")):
+        write_images(tmp_path / other.label_dir, names, "png")
+        records = load_records(other, tmp_path)
+        assert [record["file_name"] for record in records] == [
+            str(tmp_path / spec.image_dir / f"{name}.jpg") for name in names
+        ]
+    write_images(tmp_path / spec.label_dir, "e", "png")
+    with pytest.raises(FileNotFoundError, match=r"no image for 1 label maps of .*: e"):
+        load_records(spec, tmp_path)
 
 
 def test_records(root, caplog):
@@ -116,7 +157,21 @@ def test_missing_data_names_folder_and_command(spec, tmp_path):
     assert f"the folder {tmp_path / spec.image_dir} is missing" in message
     assert f"{spec.command} --root {tmp_path}" in message
     assert "$DETECTRON2_DATASETS" in message
-    assert spec.download is None or spec.download in message
+    for download in spec.downloads:
+        assert download.url in message
+        assert download.unpack in message
+
+
+def test_only_what_is_missing_is_to_be_downloaded(tmp_path):
+    [spec] = PASCAL_VOC_20
+    (tmp_path / spec.image_dir).mkdir(parents=True)
+    (tmp_path / spec.source_label_dir).mkdir()
+    assert spec.steps(tmp_path) == [f"python datasets/prepare_pascal_voc.py --root {tmp_path}"]
+    (tmp_path / spec.source_label_dir).rmdir()
+    fetch, unpack, prepare = spec.steps(tmp_path)
+    assert fetch.startswith(f"mkdir -p {tmp_path} && wget -c -O {tmp_path}/SegmentationClassAug.zip 'https://")
+    assert unpack == f"(cd {tmp_path} && unzip -nq SegmentationClassAug.zip -d VOCdevkit/VOC2012)"
+    assert prepare.startswith(spec.command)
 
 
 def test_unprepared_labels(root):

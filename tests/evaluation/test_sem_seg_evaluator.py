@@ -160,6 +160,23 @@ def test_many_classes_use_16_bits(large_dataset, tmp_path):
     np.testing.assert_array_equal(written, labels)
 
 
+def test_classes_beyond_the_scored_ones_count_as_the_last(dataset, tmp_path):
+    MetadataCatalog.get(dataset).set(scored_classes=["grass", "background"])
+    inputs = make_inputs(tmp_path, 3, num_classes=2)
+    maps = [output.argmax(dim=0) for output in predictions(inputs)]
+    evaluator = SemSegEvaluator(dataset, output_dir=tmp_path / "out", save_labels=True)
+    evaluator.process(inputs, [{"labels": labels} for labels in maps])
+    expected = expected_matrix(inputs, [labels.clamp(max=1) for labels in maps], num_classes=2)
+    np.testing.assert_array_equal(evaluator.matrix, expected)
+    assert {"IoU-grass", "IoU-background"} <= evaluator.evaluate()["sem_seg"].keys()
+    with np.load(tmp_path / "out" / "confusion_matrix.npz") as archive:
+        assert archive["classes"].tolist() == ["grass", "background"]
+    written = np.asarray(Image.open(tmp_path / "out" / "labels" / "some" / "photo0.png"))
+    np.testing.assert_array_equal(written, maps[0])  # as predicted
+    with pytest.raises(ValueError, match=r"values 3\.\.3, classes are 0\.\.2"):
+        evaluator.process(inputs[:1], [{"labels": torch.full(SIZE, 3)}])
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
