@@ -11,6 +11,15 @@ from pathlib import Path
 _STALE_AFTER = 60  # seconds without a write; containers may share a folder and a host name, but not process numbers
 
 
+def cache_folder(name: str) -> Path:
+    """Return the folder `name` of what this project keeps between runs: in $CATSEG_CACHE, by default ~/.cache/catseg.
+
+    Raises:
+        RuntimeError: if CATSEG_CACHE is not set and the user has no home folder.
+    """
+    return Path(os.environ.get("CATSEG_CACHE") or "~/.cache/catseg").expanduser() / name
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to, which becomes `path` when the block ends without an exception.

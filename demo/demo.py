@@ -21,6 +21,9 @@ examples:
   python demo/demo.py --config-file configs/catseg_ade150.yaml --input a.jpg 'trip/**/*.png' --output out/ \\
       --classes "sofa | couch, night sky, cat" --side-by-side --scores --opts MODEL.WEIGHTS model.pth
 
+weights: MODEL.WEIGHTS is a file, a checkpoint that the authors published (`python -m catseg.tools.weights list` shows
+  them), such as catseg://v1-large, which is downloaded once, or any file on the hub: hf://OWNER/REPO/FILE
+
 results, for photos/trip/a.jpg:
   out/trip/a_overlay.png       the photograph with its classes, their names and a legend
   out/trip/a_labels.png        the class number of each pixel, as a coloured palette PNG (16 bits above 256 classes)

@@ -10,6 +10,7 @@ from results import OutputError, ResultFolder
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from catseg.checkpoint.sources import fetch
 from catseg.config import load_config
 from catseg.inference import Predictor
 
@@ -73,7 +74,8 @@ class Job:
             "trained": self._predictor.trained,
             "classes": self._classes,
         }
-        self._results.use_settings([cfg.dump(), self._classes], files=[cfg.MODEL.WEIGHTS])
+        weights = cfg.MODEL.WEIGHTS and str(fetch(cfg.MODEL.WEIGHTS))
+        self._results.use_settings([cfg.dump(), self._classes], files=[weights])
 
     def run(self, *, skip_existing: bool) -> None:
         """Do all pictures, then write the summary of them.
@@ -112,6 +114,6 @@ def _predictor(config_file: str, options: Sequence[str], classes: str | None) ->
         if "MODEL.WEIGHTS" in options or "MODEL.WEIGHTS" not in str(error):
             raise
         raise FileNotFoundError(
-            "the demo needs trained weights: give them by --opts MODEL.WEIGHTS model.pth "
+            "the demo needs trained weights: give them by --opts MODEL.WEIGHTS model.pth, or catseg://v1-large "
             f"(those of {config_file}, which training starts from, are not at hand either: {error})"
         ) from error

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
 from catseg.checkpoint.backbones import CONVERTERS
-from catseg.checkpoint.files import LAST, is_whole_network, last_checkpoint, read_checkpoint, require_file
+from catseg.checkpoint.files import LAST, is_whole_network, last_checkpoint, read_checkpoint
 from catseg.checkpoint.official import CAT_SEG
+from catseg.checkpoint.sources import belongs_to, fetch
 from catseg.files import atomic_path, remove_remains
 
 logger = logging.getLogger(__name__)
@@ -62,35 +63,40 @@ class Checkpointer(DetectionCheckpointer):
             path.write_text(last_filename_basename, encoding="utf-8")
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Load weights, and the training state if there is any.
+        """Load weights and training state.
 
         Args:
-            path: "" for nothing; a file or URL of: a checkpoint of this project; one of CAT-Seg v1 as published; for
-                the backbone alone, its published classification model, a segmentation network of OpenMMLab that has
-                it, or a ResNet of Detectron2's model zoo.
-            checkpointables: names of what to load beside the model; all by default.
+            path: "" for nothing, or what `catseg.checkpoint.sources.fetch` takes, of: a checkpoint of this project; one
+                of CAT-Seg as published; for the backbone alone, its published classification model, a segmentation
+                network of OpenMMLab that has it, or a ResNet of Detectron2's model zoo.
+            checkpointables: names of what to load beside the model, which only checkpoints of this project hold; all by
+                default.
 
         Returns:
             What else the file held.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file is unreadable, its tensors are not those of the model (it lists them), or its
-                training state is that of other options.
+            ValueError: if the file is unreadable, its tensors are not those of the model (it lists them), or it has no
+                training state of this project, or that of other options.
         """
         self.complete = False
         if not path:
             logger.info("MODEL.WEIGHTS is empty: the model starts from its initial weights")
             return {}
-        checkpoint = read_checkpoint(fetch(path))
+        checkpoint = self._load_file(path)
+        weights = checkpoint.pop("model")
         try:
-            part = self._load_weights(checkpoint.pop("model"), author=checkpoint.get("__author__", ""))
+            part = self._load_weights(weights, author=checkpoint.get("__author__", ""))
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{path} does not fit the network that the config describes: {error}") from error
+            hint = belongs_to(path)
+            raise ValueError(
+                f"{path} does not fit the network that the config describes{f' ({hint})' if hint else ''}: {error}"
+            ) from error
         logger.info("Loaded %s: %s", path, part)
+        foreign = _is_published(weights) or not self.complete
         for key in self.checkpointables if checkpointables is None else checkpointables:
-            if key in checkpoint:
-                self._load_state(key, checkpoint.pop(key), path=path)
+            self._load_state(key, None if foreign else checkpoint.pop(key, None), path=path)
         return checkpoint
 
     def get_checkpoint_file(self) -> str:
@@ -103,6 +109,10 @@ class Checkpointer(DetectionCheckpointer):
         if path is None:
             raise FileNotFoundError(f"{self.save_dir} holds no checkpoint to --resume from")
         return str(path)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """Read weights as this project does; Detectron2 would unpickle whatever it is given."""
+        return read_checkpoint(fetch(filename))
 
     def _write(self, name: str, extra: dict[str, Any]) -> None:
         file = Path(self.save_dir) / f"{name}.pth"
@@ -117,7 +127,7 @@ class Checkpointer(DetectionCheckpointer):
     def _load_weights(self, state: dict[str, Tensor], *, author: str) -> str:
         """Load one of the kinds of files that `load` knows, and say which part of the model it filled."""
         own = self.model.state_dict()
-        if any(name.startswith("sem_seg_head.predictor.") for name in state):
+        if _is_published(state):
             self.model.load_state_dict(CAT_SEG.convert(state, {name: tensor.shape for name, tensor in own.items()}))
         elif not is_whole_network(state) and all(name.startswith("backbone.") for name in state.keys() & own.keys()):
             return self._load_backbone(_backbone_of_segmenter(state) or state, author=author)
@@ -141,6 +151,11 @@ class Checkpointer(DetectionCheckpointer):
         return f"the backbone alone, where initial values stay in {', '.join(initial) or 'no tensor'}"
 
     def _load_state(self, key: str, state: Any, *, path: str) -> None:
+        if state is None:
+            raise ValueError(
+                f"{path} holds no training state of this project ({key}), which --resume goes on from; "
+                "for its weights alone, name it as MODEL.WEIGHTS"
+            )
         try:
             self.checkpointables[key].load_state_dict(state)
         except (KeyError, ValueError) as error:
@@ -150,26 +165,12 @@ class Checkpointer(DetectionCheckpointer):
             ) from error
 
 
-def fetch(path: str) -> Path:
-    """Return the local file of the weights that a path or URL names, downloaded if need be.
-
-    Raises:
-        FileNotFoundError: if there is no such file or it cannot be downloaded.
-    """
-    if "://" not in path:
-        return require_file(path, "MODEL.WEIGHTS")
-    try:
-        return require_file(PathManager.get_local_path(path), path)
-    except Exception as error:  # whatever the many kinds of URL handlers raise
-        raise FileNotFoundError(f"cannot fetch {path} ({error}); give MODEL.WEIGHTS a local file") from error
-
-
 def without_spare_weights(cfg: CfgNode, weights: str) -> CfgNode:
     """Leave out what CLIP starts from if the weights that are loaded next hold all of CLIP.
 
     Args:
         cfg: of a model that is about to be built.
-        weights: path or URL of what it will load; "" for nothing.
+        weights: what it will load, as `Checkpointer.load` takes it.
 
     Returns:
         `cfg`, or a copy in which MODEL.CLIP.WEIGHTS is empty, so that they need not be on this machine.
@@ -184,6 +185,11 @@ def without_spare_weights(cfg: CfgNode, weights: str) -> CfgNode:
     cfg.defrost()
     cfg.MODEL.CLIP.WEIGHTS = ""
     return cfg
+
+
+def _is_published(names: Iterable[str]) -> bool:
+    """Tell CAT-Seg as its authors publish it from this project's checkpoints by the names of tensors."""
+    return any(name.startswith("sem_seg_head.predictor.") for name in names)
 
 
 def _backbone_of_segmenter(state: dict[str, Tensor]) -> dict[str, Tensor]:

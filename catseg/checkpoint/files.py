@@ -1,16 +1,23 @@
 """Checkpoint files: found, and read without running any code that they may hold."""
 
+import argparse
 import codecs
 import collections
 import io
+import logging
+import os
 import pickle
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 LAST, BEST = "last_checkpoint", "model_best"
 
@@ -31,6 +38,19 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
 }
+
+
+# What training programs store beside tensors, and torch does not know to be plain values: options and a best score.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(code)) for code in f"?{np.typecodes['AllInteger']}{np.typecodes['AllFloat']}"},
+    (_MAKE_SCALAR, "numpy.core.multiarray.scalar"),
+    (_MAKE_SCALAR, "numpy._core.multiarray.scalar"),
+]
+
+# An environment variable, and no config key, so that no config file that came with the weights can set it.
+UNSAFE_PICKLE = "CATSEG_UNSAFE_PICKLE"
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -94,9 +114,11 @@ def is_whole_network(names: Iterable[str]) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint: a torch file, or a pickle of arrays (`.pkl`) as in Detectron2's model zoo.
+    """Read a checkpoint: safetensors, a torch file, or a pickle of arrays (`.pkl`) as in Detectron2's model zoo.
 
-    The weights are all that the file holds, or its entry `model` or `state_dict`.
+    The weights are all that the file holds, or its entry `model` or `state_dict`. No code in the file is run, unless
+    the environment variable CATSEG_UNSAFE_PICKLE is 1: then a torch file or pickle is read whatever it holds, and may
+    do all that the user can do.
 
     Args:
         path: a local file.
@@ -109,18 +131,43 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: if the file is damaged, holds other things than tensors and plain Python values, or no weights.
     """
     try:
-        if path.suffix == ".pkl":
-            with path.open("rb") as file:
-                loaded = _ArrayUnpickler(file, encoding="latin1").load()
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is damaged, or holds more than tensors and was not read because that could run code: {error}"
-        ) from error
+        loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
+    except Exception as error:  # damaged files raise exceptions of many kinds
+        raise ValueError(_why_not(path, error)) from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{path} holds a {type(loaded).__name__}, expected a dict of weights")
     return _normalise(loaded, path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        author = {key: value for key, value in (file.metadata() or {}).items() if key == "__author__"}
+        return {"model": {name: file.get_tensor(name) for name in file.keys()}, **author}  # noqa: SIM118
+
+
+def _unpickle(path: Path) -> Any:
+    unsafe = os.environ.get(UNSAFE_PICKLE) == "1"
+    if unsafe:
+        logger.warning("%s is 1: reading %s runs whatever code it holds", UNSAFE_PICKLE, path)
+    if path.suffix != ".pkl":
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=not unsafe)
+    with path.open("rb") as file:
+        return (pickle.Unpickler if unsafe else _ArrayUnpickler)(file, encoding="latin1").load()
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    told = re.search(
+        r"(?:WeightsUnpickler error:|trusted source\.\n\n)\s*(.+?)(?: Please use|$)", str(error), re.MULTILINE
+    )
+    cause = told[1] if told else str(error) or type(error).__name__  # without torch's advice
+    if not isinstance(error, pickle.UnpicklingError):
+        return f"{path} is damaged: {cause}"
+    return (
+        f"{path} is damaged, or holds more than tensors and was not read because that could run code: {cause}\n"
+        f"Only if you trust whoever made it with all that you can do on this machine: with {UNSAFE_PICKLE}=1 in the "
+        "environment it is read all the same"
+    )
 
 
 def _normalise(loaded: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 from catseg import __version__
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
+from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import register_datasets
@@ -59,7 +60,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         The config, frozen; MODEL.DEVICE is "cpu" where there is no GPU.
 
     Raises:
-        FileNotFoundError: if the config file, the weights, the checkpoint to resume from or a dataset are missing.
+        FileNotFoundError: if the config file, the weights, the checkpoint to resume from or a dataset are missing, or
+            weights on the Hugging Face hub cannot be downloaded.
         FileExistsError: if training would mix with an earlier run in OUTPUT_DIR.
         ValueError: if the config cannot be read or its values do not fit together.
     """
@@ -68,11 +70,14 @@ def setup(args: argparse.Namespace) -> CfgNode:
         cfg.MODEL.DEVICE = "cpu"
     _check_processes(cfg, args)
     _check_values(cfg)
-    _check_weights(cfg, starting_weights(cfg, args))
+    start = starting_weights(cfg, args)
+    _check_weights(cfg, start)
     register_datasets()
     _check_data(cfg, training=not args.eval_only)
     if not args.eval_only and not args.resume:
         _check_output_folder(Path(cfg.OUTPUT_DIR))
+    if hub_file(start) is not None:
+        fetch(start)  # once, before there are several processes
     cfg.freeze()
     return cfg
 
@@ -85,8 +90,8 @@ def starting_weights(cfg: CfgNode, args: argparse.Namespace) -> str:
         args: as in `setup`.
 
     Returns:
-        A path or URL: with `--resume` the last checkpoint of OUTPUT_DIR, or else, unless evaluation alone is asked for,
-        MODEL.WEIGHTS, as without it. "" for the weights that the model is built with.
+        What `catseg.checkpoint.sources.fetch` takes: with `--resume` the last checkpoint of OUTPUT_DIR, or else, unless
+        evaluation alone is asked for, MODEL.WEIGHTS, as without it. "" for the weights that the model is built with.
 
     Raises:
         FileNotFoundError: if there is no last checkpoint but needs to be.
@@ -173,7 +178,7 @@ def _check_values(cfg: CfgNode) -> None:
 
 
 def _check_weights(cfg: CfgNode, start: str) -> None:
-    if start and "://" not in start:
+    if start and hub_file(start) is None and "://" not in start:
         require_file(start, "MODEL.WEIGHTS")
     name, weights = cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.WEIGHTS
     model_config(name)  # for its own checks

@@ -113,6 +113,39 @@ def test_a_training_state_that_does_not_fit_is_an_error(tmp_path):
     checkpointer.load(str(tmp_path / "model.pth"), checkpointables=[])
 
 
+def test_the_training_state_of_others_is_never_loaded(tmp_path):
+    weights = make_model().state_dict()
+    torch.save({"model": weights, "optimizer": {"lr": 3}, "epoch": 9}, tmp_path / "foreign.pth")
+    checkpointer = Checkpointer(make_model(), str(tmp_path), trainer=Counter())
+    checkpointer.load(str(tmp_path / "foreign.pth"), checkpointables=[])
+    with pytest.raises(ValueError, match=r"foreign\.pth holds no training state of this project \(trainer\)"):
+        checkpointer.load(str(tmp_path / "foreign.pth"))
+
+
+def test_the_training_state_of_a_published_checkpoint_is_never_loaded(tmp_path):
+    model = nn.ModuleDict({"clip": nn.Linear(2, 2, bias=False)})
+    published = {"sem_seg_head.predictor.clip_model.weight": torch.ones(2, 2)}
+    torch.save({"model": published, "trainer": {"count": 9}}, tmp_path / "published.pth")
+    checkpointer = Checkpointer(model, trainer=(trainer := Counter()))
+    with pytest.raises(ValueError, match="no training state of this project"):
+        checkpointer.load(str(tmp_path / "published.pth"))
+    assert trainer.count == 0
+
+
+def test_detectron2s_own_reader_unpickles_nothing(tmp_path):
+    torch.save(make_model().state_dict(), tmp_path / "good.pyth")
+    assert Checkpointer(make_model())._load_file(str(tmp_path / "good.pyth")).keys() == {"model"}
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps({"model": {"a": Counter()}}))
+    with pytest.raises(ValueError, match="could run code"):
+        Checkpointer(make_model())._load_file(str(tmp_path / "bad.pkl"))
+
+
+def test_published_weights_for_another_config_say_for_which(tmp_path):
+    torch.save({"model": {"sem_seg_head.predictor.x": torch.ones(1)}}, tmp_path / "model_final_huge.pth")
+    with pytest.raises(ValueError, match=r"belongs to configs/catseg_v1_huge\.yaml\): these are not the weights"):
+        Checkpointer(make_model()).load(str(tmp_path / "model_final_huge.pth"))
+
+
 def test_a_file_of_something_else_is_an_error(tmp_path):
     torch.save({"encoder": torch.ones(1)}, tmp_path / "else.pth")
     with pytest.raises(ValueError, match="not hold one tensor"):

@@ -1,10 +1,13 @@
+import argparse
 import collections
+import logging
 import os
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from catseg.checkpoint.files import find_checkpoints, read_checkpoint, require_file
 
@@ -24,6 +27,23 @@ def test_torch_files_are_read_with_and_without_a_model_entry(tmp_path):
         assert nested["iteration"] == 7
         assert "state_dict" not in nested
         assert list(nested["model"]) == ["a", "b"]
+
+
+def test_safetensors_are_read(tmp_path):
+    save_file({"module.a": torch.ones(2), "b": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    read = read_checkpoint(tmp_path / "weights.safetensors")
+    assert read.keys() == {"model"}
+    torch.testing.assert_close(read["model"], {"a": torch.ones(2), "b": torch.zeros(1)})
+
+
+def test_options_and_scores_beside_the_weights_do_no_harm(tmp_path):
+    options = argparse.Namespace(lr=0.1, model="van_b0", crop=[224, 224])
+    scores = {"metric": np.float64(75.4), "best": np.float32(75.4), "count": np.int64(3)}
+    torch.save({"state_dict": {"a": torch.ones(2)}, "args": options, **scores}, tmp_path / "timm.pth")
+    read = read_checkpoint(tmp_path / "timm.pth")
+    assert read["args"] == options
+    assert read["metric"] == 75.4
+    assert torch.equal(read["model"]["a"], torch.ones(2))
 
 
 def test_pickles_of_arrays_and_tensors_are_read(tmp_path):
@@ -55,8 +75,26 @@ def test_files_that_would_run_code_are_refused(tmp_path, monkeypatch, name):
     assert not (tmp_path / "was_run").exists()
 
 
+@pytest.mark.parametrize("name", ["code.pkl", "code.pth"])
+def test_files_run_code_when_that_is_asked_for_and_a_warning_says_so(tmp_path, monkeypatch, caplog, name):
+    monkeypatch.chdir(tmp_path)
+    content = {"model": {"a": torch.ones(1)}, "x": RunsCode()}
+    if name.endswith("pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, tmp_path / name)
+    with pytest.raises(ValueError, match="CATSEG_UNSAFE_PICKLE=1") as refused:
+        read_checkpoint(tmp_path / name)
+    assert "weights_only" not in str(refused.value)
+    monkeypatch.setenv("CATSEG_UNSAFE_PICKLE", "1")
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(read_checkpoint(tmp_path / name)["model"]["a"], torch.ones(1))
+    assert (tmp_path / "was_run").exists()
+    assert "runs whatever code it holds" in caplog.text
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"<html>not found</html>"])
-@pytest.mark.parametrize("suffix", ["pth", "pkl"])
+@pytest.mark.parametrize("suffix", ["pth", "pkl", "safetensors"])
 def test_damaged_files_are_an_error_that_names_them(tmp_path, content, suffix):
     path = tmp_path / f"broken.{suffix}"
     path.write_bytes(content)

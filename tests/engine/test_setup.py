@@ -170,6 +170,20 @@ def test_missing_weights_of_clip_are_an_error(arguments, tmp_path):
     setup(arguments(MODEL__WEIGHTS=tmp_path / "network.pth", **missing))
 
 
+def test_weights_on_the_hub_are_downloaded_before_there_are_several_processes(arguments, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(catseg.engine.setup, "fetch", fetched.append)
+    setup(arguments(MODEL__WEIGHTS="catseg://v2-large"))
+    setup(arguments(MODEL__WEIGHTS="https://host/model.pth"))  # the checkpointer downloads it
+    assert fetched == ["catseg://v2-large"]
+    monkeypatch.setattr(catseg.engine.setup, "find_checkpoints", lambda folder: [folder / "model.pth"])
+    with pytest.raises(FileExistsError):
+        setup(arguments(MODEL__WEIGHTS="catseg://v2-large"))
+    with pytest.raises(ValueError, match="no published model is called catseg://v3"):
+        setup(arguments(MODEL__WEIGHTS="catseg://v3", DATASETS__TRAIN=("wrong",)))
+    assert len(fetched) == 1  # nothing, where something else is wrong
+
+
 def test_what_a_resumed_run_starts_from(arguments, tmp_path):
     folder = tmp_path / "output"
     resume, evaluate = arguments({"resume": True}), arguments({"resume": True, "eval_only": True})

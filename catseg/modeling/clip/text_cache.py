@@ -8,7 +8,6 @@ read is reported as missing, and what cannot be written is kept in memory only.
 import hashlib
 import json
 import logging
-import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from catseg.files import atomic_path
+from catseg.files import atomic_path, cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class TextCache:
     def default(cls) -> "TextCache":
         """The cache that a user's runs share: folder `text` in $CATSEG_CACHE (by default ~/.cache/catseg)."""
         try:
-            return cls(folder=Path(os.environ.get("CATSEG_CACHE") or "~/.cache/catseg").expanduser() / "text")
+            return cls(folder=cache_folder("text"))
         except RuntimeError as error:  # a user without a home folder
             logger.warning("Text features are not kept on disk: %s CATSEG_CACHE can name a folder.", error)
             return cls()
