@@ -44,7 +44,7 @@ def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode
     cfg = get_cfg()
     add_catseg_config(cfg)
     try:
-        cfg.merge_from_file(str(path))
+        cfg.merge_from_file(str(path), allow_unsafe=False)  # by default, Detectron2 runs code that a config file holds
     except Exception as error:  # yacs and PyYAML raise many kinds, for the file and for those under `_BASE_`
         raise ValueError(f"{path} is not a usable config: {_explained(cfg, error)}") from error
     try:
@@ -56,7 +56,7 @@ def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode
 
 def _explained(cfg: CfgNode, error: Exception) -> str:
     """What went wrong, with the keys that were probably meant where one does not exist."""
-    message = str(error.args[0]) if error.args else type(error).__name__
+    message = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
     unknown = re.search(r"Non-existent (?:config )?key: (\S+)", message)
     if unknown:
         close = difflib.get_close_matches(unknown[1].upper(), _keys(cfg), n=3)
@@ -142,6 +142,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.0  # learning rate of the backbone over BASE_LR; 0 freezes it
     cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's trained parameters over BASE_LR
+    # How many of the newest checkpoints a run keeps, beside the best weights; older ones are removed. 0 keeps all.
+    cfg.SOLVER.CHECKPOINTS_KEPT = 3
     cfg.SOLVER.ACCUMULATION_STEPS = 1  # batches of IMS_PER_BATCH whose gradients make one step
     cfg.SOLVER.AMP.DTYPE = "bfloat16"  # of SOLVER.AMP.ENABLED: bfloat16 or float16
 

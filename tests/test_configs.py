@@ -83,6 +83,15 @@ def test_unusable_files_are_named(tmp_path: Path, content: str) -> None:
         load_config(config)
 
 
+@pytest.mark.parametrize("place", ["wrong.yaml", "base.yaml"])
+def test_files_that_would_run_code_are_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "wrong.yaml").write_text("_BASE_: base.yaml\n")
+    (tmp_path / place).write_text(f"OUTPUT_DIR: !!python/object/apply:os.mkdir ['{tmp_path}/was_run']\n")
+    with pytest.raises(ValueError, match=r"wrong.yaml is not a usable config: (?s:.*)python/object/apply:os.mkdir"):
+        load_config(tmp_path / "wrong.yaml")
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_missing_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no config file .*nothing.yaml"):
         load_config(tmp_path / "nothing.yaml")

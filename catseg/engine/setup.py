@@ -171,6 +171,8 @@ def _check_values(cfg: CfgNode) -> None:
         raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
     if cfg.SOLVER.ACCUMULATION_STEPS < 1:
         raise ValueError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
+    if cfg.SOLVER.CHECKPOINTS_KEPT < 0:
+        raise ValueError(f"SOLVER.CHECKPOINTS_KEPT must be at least 0 (all), got {cfg.SOLVER.CHECKPOINTS_KEPT}")
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         raise ValueError(f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, expected 'TrainingSampler'")
     if cfg.TEST.SAVE_PREDICTIONS not in PREDICTIONS:

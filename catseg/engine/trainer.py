@@ -137,7 +137,9 @@ class Trainer(DefaultTrainer):
         """Build the hooks: timing, schedule, checkpoints, evaluation and logs, in this order."""
         built = [hooks.IterationTimer(), hooks.LRScheduler()]
         if comm.is_main_process():
-            built.append(hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD))
+            solver = self.cfg.SOLVER
+            kept = solver.CHECKPOINTS_KEPT or None
+            built.append(hooks.PeriodicCheckpointer(self.checkpointer, solver.CHECKPOINT_PERIOD, max_to_keep=kept))
         if self.cfg.DATASETS.TEST:
             built.append(
                 EvaluationHook(

@@ -61,6 +61,7 @@ def test_without_a_gpu_the_device_is_the_cpu(arguments):
         ({"SOLVER__AMP__DTYPE": "float8"}, r"SOLVER\.AMP\.DTYPE is 'float8'"),
         ({"SOLVER__AMP__DTYPE": "float16", "SOLVER__AMP__ENABLED": True}, "float16 needs a GPU"),
         ({"SOLVER__ACCUMULATION_STEPS": 0}, "at least 1, got 0"),
+        ({"SOLVER__CHECKPOINTS_KEPT": -1}, r"at least 0 \(all\), got -1"),
         ({"DATALOADER__SAMPLER_TRAIN": "Other"}, "'Other', expected 'TrainingSampler'"),
         ({"TEST__SAVE_PREDICTIONS": "all"}, "'all', expected one of"),
         ({"TEST__BEST_METRIC": "sem_seg/AP"}, r"'sem_seg/AP', but .*toy_test/sem_seg/mIoU"),

@@ -45,6 +45,7 @@ def test_a_resumed_run_ends_with_the_state_of_an_unbroken_one(toy_config, tmp_pa
     options = {
         "DATALOADER__NUM_WORKERS": num_workers,
         "SOLVER__CHECKPOINT_PERIOD": 1,
+        "SOLVER__CHECKPOINTS_KEPT": 0,
         "SOLVER__ACCUMULATION_STEPS": 2 if num_workers == 0 else 1,
         "TEST__EVAL_PERIOD": 2,
     }
@@ -76,12 +77,18 @@ def test_training_changes_what_is_to_be_trained_and_nothing_else(toy_config):
 
 
 def test_the_schedule_is_a_cosine_without_warm_up(toy_config, tmp_path):
-    trainer = train(toy_config(SOLVER__CHECKPOINT_PERIOD=1))
+    trainer = train(toy_config(SOLVER__CHECKPOINT_PERIOD=1, SOLVER__CHECKPOINTS_KEPT=0))
     rates = []
     for path in sorted((tmp_path / "output").glob("model_000*.pth")):
         rates.append(torch.load(path, weights_only=True)["trainer"]["optimizer"]["param_groups"][0]["lr"])
     base = trainer.scheduler.base_lrs[0]
     assert rates == pytest.approx([base * 0.5 * (1 + math.cos(math.pi * step / 4)) for step in (1, 2, 3, 4)])
+
+
+def test_the_newest_checkpoints_are_kept_beside_the_best_and_the_last(toy_config, tmp_path):
+    train(toy_config(SOLVER__CHECKPOINT_PERIOD=1, SOLVER__CHECKPOINTS_KEPT=2, TEST__EVAL_PERIOD=1))
+    names = {path.stem for path in (tmp_path / "output").glob("*.pth")}
+    assert names == {"model_0000002", "model_0000003", "model_best", "model_final"}
 
 
 def test_a_run_leaves_metrics_results_and_the_best_weights(toy_config, tmp_path):
