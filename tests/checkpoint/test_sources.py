@@ -4,8 +4,10 @@ import torch
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.checkpoint.hub import HubFile
 from catseg.checkpoint.sources import PUBLISHED, belongs_to, fetch, hub_file
+from catseg.inference import Predictor
 from tests.checkpoint.test_hub import torch_file
 from tests.hub import LocalHub, use_hub
+from tests.tiny import option_words, tiny_model, tiny_options
 
 
 def test_published_models_are_where_the_authors_put_them():
@@ -57,3 +59,15 @@ def test_a_published_model_is_loaded_by_its_name(tmp_path, monkeypatch):
     assert checkpointer.complete
     assert (model["clip"].weight == 3).all()
     Checkpointer(model).load("catseg://v2-large")  # without the hub
+
+
+def test_the_predictor_takes_weights_from_the_hub(tmp_path, monkeypatch):
+    weights = {name: tensor + 1 for name, tensor in tiny_model(tmp_path).state_dict().items()}
+    options = tiny_options(tmp_path) | {"MODEL.WEIGHTS": "hf://o/r/model.pth", "MODEL.CLIP.WEIGHTS": "missing.pt"}
+    with LocalHub().running() as hub:
+        use_hub(monkeypatch, hub.endpoint, tmp_path / "hub")
+        hub.add("o/r", "model.pth", torch_file({"model": weights}))
+        predictor = Predictor.from_config("configs/base.yaml", option_words(options), classes=["a", "b"])
+        assert [method for method, _ in hub.requests] == ["HEAD", "GET"]  # although the file is read twice
+    assert predictor.trained
+    assert torch.equal(predictor.model.clip.logit_scale, weights["clip.logit_scale"])
