@@ -16,8 +16,9 @@ BENCHMARKS = {
 }
 
 _REPOSITORY = "https://github.com/cvlab-kaist/CAT-Seg"
-V1_SOURCE = f"arXiv 2303.11797v1; {_REPOSITORY}, README before the CVPR version, table of pretrained models"
-V2_SOURCE = f"CVPR 2024 (arXiv 2303.11797v2); {_REPOSITORY}, README, table of pretrained models"
+# The authors corrected their evaluation after the first version of the paper: their README is what holds.
+V1_SOURCE = f"{_REPOSITORY}, README before the CVPR version: pretrained models (paper: arXiv 2303.11797v1)"
+V2_SOURCE = f"{_REPOSITORY}, present README: pretrained models (paper: CVPR 2024, arXiv 2303.11797v2)"
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,9 @@ def markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
         for model in dict.fromkeys(row.model for row in rows)
     ]
     table = tabulate(cells, headers=["model", *map(_escape, names)], tablefmt="pipe", disable_numparse=True)
-    legend = ["mIoU in percent, measured; in brackets what is published and the difference in points."]
+    legend = ["mIoU in percent, measured."]
+    if any(row.published is not None for row in rows):
+        legend = ["mIoU in percent, measured; in brackets what is published and the difference in points."]
     if any(row.partial for row in rows):
         legend.append(f"{PARTIAL} Not all pictures of the data set were there, so there is nothing to compare with:")
         legend += [
