@@ -1,12 +1,13 @@
 """Backbones of this project against plain transcriptions of the same arithmetic, side by side in one process.
 
-    python -m benchmarks.backbones --families VAN MPViT --threads 1
+    python benchmarks/backbones.py --families VAN MPViT --threads 1
 
 For each backbone, both networks get the same weights, and their maps must agree before anything is timed: one forward
 pass, and one training step (forward and backward), on random images of 384 x 384 pixels.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.harness import Call, Report, Timing, calibrate, machine, peak_memory, ratio, time_in_turn
+if __package__ in (None, ""):  # run as a script
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.harness import Call, Timing, calibrate, machine, peak_memory, ratio, time_in_turn
 from benchmarks.plain.cvt import PlainCvT
 from benchmarks.plain.mpvit import PlainMPViT
 from benchmarks.plain.swin import PlainSwin
 from benchmarks.plain.twins import PlainTwins
 from benchmarks.plain.van import PlainVAN
 from benchmarks.plain.vit_adapter import PlainViTAdapter
+from benchmarks.reports import Report, add_options, publish
 from catseg.tools.arguments import positive
 from catseg.tools.backbones import all_sizes, build
 
@@ -192,24 +197,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         calibration=(before, calibrate()),
         rows=[row for row, _ in results],
         raw=[raw for _, raw in results],
+        measures={
+            row["backbone"]: {f"{task} ratio": raw[task]["ratio"] for task in ("forward", "step")}
+            for row, raw in results
+        },
     )
-    report.write(args.json)
+    try:
+        publish(report, args)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.backbones",
+        prog="python benchmarks/backbones.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     known = list(PLAIN)
     parser.add_argument("--families", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
     parser.add_argument("--sizes", nargs="+", metavar="SIZE", help="default: the smallest of each family")
-    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="default: %(default)s")
-    parser.add_argument("--rounds", type=positive, default=9, help="timed runs of each network (default: %(default)s)")
     parser.add_argument("--side", type=positive, default=384, help="of the images, in pixels (default: %(default)s)")
     parser.add_argument("--batch", type=positive, default=1, help="images (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE too")
+    add_options(parser, rounds=9)
     return parser
 
 

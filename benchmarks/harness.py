@@ -1,32 +1,32 @@
-"""What the benchmarks share: a measure of the machine, fair timing, memory peaks, and reports.
+"""What the benchmarks share: a measure of the machine, fair timing and memory peaks. `reports` lays out what is found.
 
-Machines differ and are shared with other work. So a report says how long a fixed matrix product took before and after,
-alternatives are timed in turn rather than one after the other, and each time comes with its spread.
+Machines differ and are shared with other work. So times come with that of a fixed matrix product, alternatives are
+timed in turn rather than one after the other, and each time comes with its spread.
 """
 
 import ctypes
 import gc
-import json
+import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from tabulate import tabulate
-
-from catseg.files import atomic_path
 
 CALIBRATION_SIDE = 2048
 _CLEAR_PEAK = Path("/proc/self/clear_refs")  # Linux: writing 5 sets the peak of resident memory to its present value
 _STATUS = Path("/proc/self/status")
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -55,54 +55,21 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a benchmark found.
+class CalibratedTiming(Timing):
+    """Single runs, also in units.
 
     Attributes:
-        title: what was compared.
-        settings: how.
-        machine: on what, as `machine()` says.
-        calibration: milliseconds of the matrix product of `calibrate()`, before and after.
-        rows: what is in the table, a dictionary per line.
-        raw: every single run, in any form that JSON knows.
+        units: the runs in products of `calibrate`, taken before and after each. Where one thread computes, both are
+            told in processor time, so that other work on the machine hardly counts.
     """
 
-    title: str
-    settings: Mapping[str, Any]
-    machine: Mapping[str, Any]
-    calibration: tuple[float, float]
-    rows: Sequence[Mapping[str, str]]
-    raw: Any
-
-    def markdown(self) -> str:
-        """The report as text; `raw` is left out."""
-        before, after = self.calibration
-        described = {**self.settings, **self.machine}
-        side = CALIBRATION_SIDE
-        return "\n".join(
-            [
-                f"# {self.title}",
-                "",
-                ", ".join(f"{name} {value}" for name, value in described.items()),
-                f"Product of two {side} x {side} float32 matrices: {before:.0f} ms before, {after:.0f} ms after",
-                "",
-                tabulate(self.rows, headers="keys", tablefmt="pipe", disable_numparse=True),
-                "",
-            ]
-        )
-
-    def write(self, path: Path | None) -> None:
-        """Print the report, and write all of it as JSON if there is a path."""
-        sys.stdout.write(self.markdown())
-        if path is not None:
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+    units: Timing
 
 
-def calibrate(runs: int = 5) -> float:
+def calibrate(runs: int = 5, clock: Clock = time.perf_counter) -> float:
     """Median milliseconds of a product of two matrices of 2048 x 2048, in float32 on the CPU."""
     left, right = (torch.rand(CALIBRATION_SIDE, CALIBRATION_SIDE) for _ in range(2))
-    return 1e3 * time_in_turn({"product": lambda: left @ right}, rounds=runs)["product"].median
+    return 1e3 * time_in_turn({"product": lambda: left @ right}, rounds=runs, clock=clock)["product"].median
 
 
 def machine() -> dict[str, Any]:
@@ -117,7 +84,12 @@ def machine() -> dict[str, Any]:
 
 
 def time_in_turn(
-    calls: dict[str, Call], *, rounds: int, warmup: int = 1, after_each: Call = lambda: None
+    calls: Mapping[str, Call],
+    *,
+    rounds: int,
+    warmup: int = 1,
+    after_each: Call = lambda: None,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time alternatives side by side.
 
@@ -126,20 +98,47 @@ def time_in_turn(
         rounds: how often each is called; every second round goes through them backwards.
         warmup: rounds before that, which are not counted.
         after_each: called after each call, outside the timed part.
+        clock: gives seconds.
 
     Returns:
         Name to timing.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(-warmup, rounds):
-        for name in list(calls) if i % 2 == 0 else reversed(calls):
-            start = time.perf_counter()
+        for name in list(calls) if i % 2 == 0 else reversed(list(calls)):
+            start = clock()
             calls[name]()
-            elapsed = time.perf_counter() - start
+            elapsed = clock() - start
             after_each()
             if i >= 0:
                 seconds[name].append(elapsed)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def time_in_units(calls: Mapping[str, Call], *, rounds: int) -> dict[str, CalibratedTiming]:
+    """Time alternatives side by side, each run between two calibrations; nothing is run before that.
+
+    Args:
+        calls: name to what is timed.
+        rounds: how often each is called.
+
+    Returns:
+        Name to timing.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    units: dict[str, list[float]] = {name: [] for name in calls}
+    before = calibrate(clock=clock)
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start, start_work = time.perf_counter(), clock()
+            call()
+            work = clock() - start_work
+            seconds[name].append(time.perf_counter() - start)
+            after = calibrate(clock=clock)
+            units[name].append(1e3 * work / ((before + after) / 2))
+            before = after
+    return {name: CalibratedTiming(tuple(seconds[name]), Timing(tuple(units[name]))) for name in calls}
 
 
 def ratio(ours: Timing, theirs: Timing) -> float:
@@ -157,6 +156,54 @@ def peak_memory(call: Call) -> float | None:
     before = _status("VmRSS")
     call()
     return max(_status("VmHWM") - before, 0) / 1024
+
+
+def in_fresh_process(function: Callable[..., Result], *args: object) -> Result:
+    """`function(*args)` in a process of its own, whose memory holds nothing of what ran here."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+class StageClock:
+    """Adds up the time that is spent in chosen methods.
+
+    Attributes:
+        seconds: of each stage; what a stage spends inside another one is counted there too.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def watch(self, stages: dict[str, list[tuple[object, str]]]) -> Iterator[None]:
+        """Count while inside.
+
+        Args:
+            stages: name to methods, each an object (or a class, for all of its instances) and an attribute of it.
+        """
+        watched = [(owner, name, stage) for stage, methods in stages.items() for owner, name in methods]
+        replaced = [(owner, name, vars(owner).get(name)) for owner, name, _ in watched]
+        for owner, name, stage in watched:
+            setattr(owner, name, self._timed(stage, getattr(owner, name)))
+        try:
+            yield
+        finally:
+            for owner, name, before in replaced:
+                if before is None:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, before)
+
+    def _timed(self, stage: str, method: Callable[..., Result]) -> Callable[..., Result]:
+        self.seconds.setdefault(stage, 0.0)
+
+        def timed(*args: Any, **kwargs: Any) -> Result:
+            start = time.perf_counter()
+            result = method(*args, **kwargs)
+            self.seconds[stage] += time.perf_counter() - start
+            return result
+
+        return timed
 
 
 def _status(name: str) -> int:

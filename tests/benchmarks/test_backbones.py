@@ -80,7 +80,7 @@ def test_a_training_step_reaches_all_weights() -> None:
 @pytest.mark.usefixtures("small")
 def test_prints_a_row_and_writes_all_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "report.json"
-    main(["--families", "VAN", "--rounds", "2", "--side", "64", "--threads", "1", "--json", str(target)])
+    main(["--families", "VAN", "--rounds", "2", "--side", "64", "--threads", "1", "--save", str(target)])
     text = capsys.readouterr().out
     assert "# Backbones against plain transcriptions" in text
     assert "images 1 x 3 x 64 x 64, rounds 2" in text

@@ -1,6 +1,6 @@
-"""Timing, memory peaks and reports of the benchmarks."""
+"""Timing and memory peaks of the benchmarks."""
 
-import json
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from benchmarks import harness
-from benchmarks.harness import Report, Timing, calibrate, machine, peak_memory, ratio, time_in_turn
+from benchmarks.harness import (
+    StageClock,
+    Timing,
+    calibrate,
+    in_fresh_process,
+    machine,
+    peak_memory,
+    ratio,
+    time_in_turn,
+    time_in_units,
+)
 
 
 def test_median_and_quartiles() -> None:
@@ -62,21 +72,39 @@ def test_machine_names_what_matters() -> None:
     assert machine()["processor"]
 
 
-def test_report_goes_to_the_screen_and_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = Report(
-        title="Speed of things",
-        settings={"rounds": 3},
-        machine={"threads": 1},
-        calibration=(120.4, 130.6),
-        rows=[{"thing": "a", "ms": "1.50"}],
-        raw=[{"seconds": (0.25, 0.5)}],
-    )
-    report.write(tmp_path / "made" / "report.json")
-    text = capsys.readouterr().out
-    assert text.startswith("# Speed of things\n\nrounds 3, threads 1\n")
-    assert "120 ms before, 131 ms after" in text
-    assert "| a       | 1.50 |" in text
-    stored = json.loads((tmp_path / "made" / "report.json").read_text())
-    assert stored["raw"] == [{"seconds": [0.25, 0.5]}]
-    report.write(None)
-    assert capsys.readouterr().out == text
+def double(number: int) -> int:
+    return 2 * number
+
+
+def test_units_are_relative_to_the_calibration_around_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    milliseconds, ticks = iter([100.0, 300.0, 200.0]), itertools.count(0, 2)
+    monkeypatch.setattr(harness, "calibrate", lambda clock: next(milliseconds))
+    monkeypatch.setattr(harness.time, "process_time", lambda: next(ticks))  # one thread: what it computed for counts
+    assert time_in_units({"nothing": lambda: None}, rounds=2)["nothing"].units.seconds == (10, 8)
+
+
+def test_a_fresh_process_gives_the_result() -> None:
+    assert in_fresh_process(double, 21) == 42
+
+
+class Work:
+    def first(self) -> str:
+        time.sleep(0.02)
+        return self.second()
+
+    def second(self) -> str:
+        time.sleep(0.03)
+        return "done"
+
+
+def test_stages_are_timed_while_watched_only() -> None:
+    work, clock = Work(), StageClock()
+    with clock.watch({"all": [(work, "first")], "part": [(Work, "second")]}):
+        assert work.first() == "done"
+        assert Work().second() == "done"
+    assert clock.seconds["all"] >= 0.05
+    assert clock.seconds["part"] >= 0.06
+    before = dict(clock.seconds)
+    work.first()
+    assert clock.seconds == before
+    assert vars(work) == {}

@@ -1,0 +1,135 @@
+"""What a benchmark found, as a table, as JSON, as a picture, and beside what was found earlier."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from benchmarks.harness import CALIBRATION_SIDE
+from catseg.files import atomic_path
+from catseg.tools.arguments import positive
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a benchmark found.
+
+    Attributes:
+        title: what was compared.
+        settings: how.
+        machine: on what, as `machine()` says.
+        calibration: milliseconds of the matrix product of `calibrate()`, first and last.
+        rows: what is in the table, a dictionary per line.
+        raw: every single run, in any form that JSON knows.
+        measures: name of each case to its figures, which pictures show and later runs compare with.
+        headline: what stands at the top of the JSON object.
+    """
+
+    title: str
+    settings: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    calibration: tuple[float, float]
+    rows: Sequence[Mapping[str, str]]
+    raw: Any
+    measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    headline: Mapping[str, Any] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        """The report as text; `raw` is left out."""
+        before, after = self.calibration
+        described = {**self.settings, **self.machine}
+        side = CALIBRATION_SIDE
+        return "\n".join(
+            [
+                f"# {self.title}",
+                "",
+                ", ".join(f"{name} {value}" for name, value in described.items()),
+                f"Product of two {side} x {side} float32 matrices: {before:.0f} ms before, {after:.0f} ms after",
+                "",
+                _table(self.rows),
+                "",
+            ]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report."""
+        named = ("title", "settings", "machine", "calibration", "measures", "rows", "raw")
+        return {**self.headline, **{name: getattr(self, name) for name in named}}
+
+
+def comparison(report: Report, earlier: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A line for each figure that an earlier report, as read from JSON, has too.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    rows = [
+        {"case": case, "figure": name, "before": f"{old:.4g}", "now": f"{now:.4g}", "ratio": f"{now / old:.2f}"}
+        for case, figures in report.measures.items()
+        for name, now in figures.items()
+        if (old := earlier.get("measures", {}).get(case, {}).get(name))
+    ]
+    if not rows:
+        raise ValueError(
+            f"the report to compare with has the cases {list(earlier.get('measures', {}))}, "
+            f"none of {list(report.measures)}"
+        )
+    return rows
+
+
+def draw(report: Report, path: Path) -> None:
+    """Draw the measures: a panel for each figure, with a bar for each case. The suffix chooses the format."""
+    names = list(dict.fromkeys(name for figures in report.measures.values() for name in figures))
+    figure = Figure(figsize=(4 * len(names), 1.2 + 0.4 * len(report.measures)), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        cases = [case for case, figures in report.measures.items() if name in figures]
+        bars = axes.barh(cases, [report.measures[case][name] for case in cases], color="#4477aa")
+        axes.bar_label(bars, fmt="%.3g", padding=3)
+        axes.margins(x=0.2)
+        axes.invert_yaxis()
+        axes.set_title(name)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(report.title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def add_options(parser: argparse.ArgumentParser, *, rounds: int) -> None:
+    """Add the options that all benchmarks have."""
+    threads = torch.get_num_threads()
+    parser.add_argument("--threads", type=positive, default=threads, help="default: %(default)s")
+    parser.add_argument("--rounds", type=positive, default=rounds, help="timed runs of each (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON object to FILE too")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="compare with an object that --save wrote earlier")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures into FILE (.png, .svg, ...)")
+
+
+def publish(report: Report, args: argparse.Namespace) -> None:
+    """Print, write, compare and draw a report as the options of `add_options` ask for.
+
+    Raises:
+        ValueError: if it has nothing in common with the report to compare with.
+        OSError: if a file cannot be read or written.
+    """
+    content = json.dumps(report.to_json(), indent=2) + "\n"
+    sys.stdout.write(content if args.json else report.markdown())
+    if args.save is not None:
+        with atomic_path(args.save) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    if args.plot is not None:
+        draw(report, args.plot)
+    if args.compare is not None:
+        earlier = json.loads(args.compare.read_text(encoding="utf-8"))
+        (sys.stderr if args.json else sys.stdout).write(f"\n{_table(comparison(report, earlier))}\n")
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)

@@ -1,0 +1,65 @@
+"""Reports of the benchmarks: on the screen, in files, as pictures, and beside earlier ones."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.reports import Report, add_options, comparison, publish
+
+
+def report(units: float = 12.0) -> Report:
+    return Report(
+        title="Speed of things",
+        settings={"rounds": 3},
+        machine={"threads": 1},
+        calibration=(120.4, 130.6),
+        rows=[{"thing": "a", "ms": "1.50"}],
+        raw=[{"seconds": (0.25, 0.5)}],
+        measures={"a": {"units": units, "GiB": 0.5}, "b": {"units": 3.0}},
+        headline={"units": units},
+    )
+
+
+def options(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_options(parser, rounds=3)
+    return parser.parse_args(words)
+
+
+def test_a_table_on_the_screen_and_everything_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(report(), options("--save", str(tmp_path / "made" / "report.json")))
+    text = capsys.readouterr().out
+    assert text.startswith("# Speed of things\n\nrounds 3, threads 1\n")
+    assert "120 ms before, 131 ms after" in text
+    assert "| a       | 1.50 |" in text
+    stored = json.loads((tmp_path / "made" / "report.json").read_text())
+    assert stored["raw"] == [{"seconds": [0.25, 0.5]}]
+
+
+def test_json_is_one_object_with_the_headline_on_top(capsys: pytest.CaptureFixture[str]) -> None:
+    publish(report(), options("--json"))
+    assert json.loads(capsys.readouterr().out)["units"] == 12
+
+
+def test_compares_what_both_reports_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(report(24.0), options("--json", "--save", str(tmp_path / "before.json")))
+    capsys.readouterr()
+    publish(report(12.0), options("--compare", str(tmp_path / "before.json")))
+    assert "| a      | units    | 24       | 12    | 0.50    |" in capsys.readouterr().out
+    publish(report(12.0), options("--json", "--compare", str(tmp_path / "before.json")))
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)
+    assert "0.50" in captured.err
+
+
+def test_reports_without_a_common_case_are_named() -> None:
+    with pytest.raises(ValueError, match=r"has the cases \['c'\], none of \['a', 'b'\]"):
+        comparison(report(), {"measures": {"c": {"units": 1.0}}})
+
+
+def test_draws_the_measures(tmp_path: Path) -> None:
+    publish(report(), options("--json", "--plot", str(tmp_path / "speed.png")))
+    assert Image.open(tmp_path / "speed.png").width > 500
