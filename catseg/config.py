@@ -90,14 +90,19 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.IMAGE_SIZE = 0
     cfg.MODEL.CLIP.PIXEL_MEAN = [122.7709383, 116.7460125, 104.09373615]
     cfg.MODEL.CLIP.PIXEL_STD = [68.5005327, 66.6321579, 70.3231630]
-    cfg.MODEL.CLIP.FINETUNE = "attention"  # what trains of the image encoder: attention, full, prompt or none
+    # What trains of the image encoder: attention, full, prompt or none; or, of both encoders, query_value.
+    cfg.MODEL.CLIP.FINETUNE = "attention"
+    # The last block adds its values to the class token, for every token, and not to the token itself.
+    cfg.MODEL.CLIP.CLASS_TOKEN_RESIDUAL = False
     cfg.MODEL.CLIP.PROMPT_DEPTH = 0  # blocks that get their own learned prompt tokens
     cfg.MODEL.CLIP.PROMPT_LENGTH = 0  # prompt tokens per block
     # Set of prompt templates: imagenet (80), imagenet_select (7), single (1) or shapes (4).
     cfg.MODEL.CLIP.TEMPLATES = "imagenet"
+    cfg.MODEL.CLIP.FIRST_SYNONYM_ONLY = False  # else the text features of a class's synonyms are averaged
     cfg.MODEL.CLIP.TEXT_CACHE = True  # keep text features on disk, under $CATSEG_CACHE or ~/.cache/catseg
 
-    # Of every backbone of this project but D2SwinTransformer, which has its own keys: one of the family's sizes.
+    # MODEL.BACKBONE.NAME is any of Detectron2's or this project's backbones; ClipPyramid takes its maps from CLIP's own
+    # image encoder. SIZE is one of the family's sizes, where it has them (D2SwinTransformer has keys of its own).
     cfg.MODEL.BACKBONE.SIZE = ""
     cfg.MODEL.BACKBONE.DROP_PATH_RATE = 0.3  # stochastic depth of the last block; it rises linearly from 0
 
@@ -122,6 +127,9 @@ def _add_head_keys(cfg: CfgNode) -> None:
     head.HIDDEN_DIMS = 128
     head.WINDOW_SIZES = 12  # of the spatial aggregation, in tokens
     head.ATTENTION_TYPE = "linear"  # of the class aggregation: linear or full
+    # Tokens that the class aggregation sees: fewer classes are padded, and of more the best of a crop are taken; 0 for
+    # the classes as they are.
+    head.CLASS_TOKENS = 0
     head.POOLING_SIZES = [2, 2]  # average pooling before each class aggregation, in training
     head.POOLING_SIZES_TEST = [1, 1]  # the same, in inference
     head.TEXT_GUIDANCE_PROJ_DIM = 128

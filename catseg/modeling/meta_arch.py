@@ -1,9 +1,9 @@
 """CAT-Seg as a Detectron2 meta-architecture: backbone, CLIP and aggregation head joined (arXiv 2303.11797).
 
+Versions 1 and 2 are the same here: version 2's backbone is `ClipPyramid`, and the rest are options of the parts.
 Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,18 +13,15 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Back
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from catseg.modeling.clip.finetuning import set_trainable
-from catseg.modeling.clip.image_encoder import DenseImageEncoder, add_prompt_tokens
-from catseg.modeling.clip.loading import build_clip, build_tokenizer
-from catseg.modeling.clip.prompt_templates import prompt_templates
-from catseg.modeling.clip.text_cache import TextCache
+from catseg.modeling.clip.image_encoder import DenseImageEncoder
+from catseg.modeling.clip.parts import clip_parts_from_config
+from catseg.modeling.clip.pyramid import ClipPyramid
 from catseg.modeling.clip.text_encoder import TextEncoder
 from catseg.modeling.layers.images import ImageInput
 from catseg.modeling.losses import class_wise_bce
-from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
+from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage, merge_in_chunks
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
-MERGED_PIXELS = 2**24  # pixels of all full-size maps that are merged at once: what large pictures may cost in memory
 
 
 @META_ARCH_REGISTRY.register()
@@ -54,12 +51,13 @@ class CATSeg(nn.Module):
         """Join the parts.
 
         Args:
-            backbone: gives the guidance maps.
+            backbone: gives the guidance maps, of the crops or, if it is a `ClipPyramid`, of the image encoder's blocks.
             clip: owns the parameters that `image_encoder` and `text_encoder` read.
             image_encoder: gives dense features on the grid of the cost volume.
             text_encoder: gives text features for class names.
             sem_seg_head: turns features and maps into logits.
-            backbone_input: brings crops to what the backbone expects: 16 pixels per cell of the cost volume.
+            backbone_input: brings crops to what a backbone expects that looks at them itself: 16 pixels per cell of the
+                cost volume.
             clip_input: brings crops to what `image_encoder` expects.
             view: how pictures are cut into crops in inference, and merged.
             ignore_label: label of pixels without a class in training.
@@ -93,39 +91,26 @@ class CATSeg(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Build every part from a config that went through `add_catseg_config`."""
-        head, options = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.CLIP
-        clip = build_clip(options.NAME, options.WEIGHTS, image_size=options.IMAGE_SIZE or None)
-        add_prompt_tokens(clip.visual, depth=options.PROMPT_DEPTH, length=options.PROMPT_LENGTH)
-        set_trainable(clip, options.FINETUNE)
+        head = cfg.MODEL.SEM_SEG_HEAD
+        parts = clip_parts_from_config(cfg)
         backbone = build_backbone(cfg)
         _set_backbone_trainable(backbone, trained=cfg.SOLVER.BACKBONE_MULTIPLIER > 0)
-        templates = prompt_templates(options.TEMPLATES)
         sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(head.NAME)(
-            cfg, backbone.output_shape(), text_dim=clip.visual.output_dim, num_templates=len(templates)
+            cfg,
+            backbone.output_shape(),
+            text_dim=parts["clip"].visual.output_dim,
+            num_templates=len(parts["text_encoder"].templates),
         )
         rows, columns = head.FEATURE_RESOLUTION
-        image_encoder = DenseImageEncoder(
-            visual=clip.visual,
-            grid=(rows, columns),
-            activation_checkpointing=cfg.MODEL.ACTIVATION_CHECKPOINTING,
-        )
         return {
+            **parts,
             "backbone": backbone,
-            "clip": clip,
-            "image_encoder": image_encoder,
-            "text_encoder": TextEncoder(
-                clip=clip,
-                tokenizer=build_tokenizer(options.NAME),
-                templates=templates,
-                cache=TextCache.default() if options.TEXT_CACHE else None,
-            ),
             "sem_seg_head": sem_seg_head,
             "backbone_input": ImageInput(
                 mean=cfg.MODEL.PIXEL_MEAN,
                 std=cfg.MODEL.PIXEL_STD,
                 size=(rows * COARSEST_STRIDE, columns * COARSEST_STRIDE),
             ),
-            "clip_input": ImageInput(mean=options.PIXEL_MEAN, std=options.PIXEL_STD, size=image_encoder.input_size),
             "view": _view_from_config(cfg),
             "ignore_label": head.IGNORE_VALUE,
             "loss_weight": head.LOSS_WEIGHT,
@@ -221,18 +206,20 @@ class CATSeg(nn.Module):
         Returns:
             `(B, T, 4 * H, 4 * W)` for a decoder with two upsamplings.
         """
-        grid = self.image_encoder.grid
-        dense = self.dense_features(crops)[:, 1:].unflatten(1, grid)
-        maps = self.backbone_maps(crops)
+        dense, maps = self.image_features(crops)
+        dense = dense[:, 1:].unflatten(1, self.image_encoder.grid)
         return self.sem_seg_head(dense, maps, text_features, chunk=max(1, self.classes_per_chunk // len(crops)))
 
     def dense_features(self, crops: Tensor) -> Tensor:
         """CLIP's features of crops `(B, 3, h, w)`: class token and patches, `(B, 1 + H * W, C)`."""
         return self.image_encoder(self.clip_input(crops))
 
-    def backbone_maps(self, crops: Tensor) -> dict[str, Tensor]:
-        """The backbone's maps of crops `(B, 3, h, w)`, by name."""
-        return self.backbone(self.backbone_input(crops))
+    def image_features(self, crops: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `dense_features` gives of crops `(B, 3, h, w)`, and the guidance maps by name."""
+        if not isinstance(self.backbone, ClipPyramid):
+            return self.dense_features(crops), self.backbone(self.backbone_input(crops))
+        dense, tokens = self.image_encoder.encode(self.clip_input(crops), blocks=self.backbone.blocks)
+        return dense, self.backbone(dense[:, 1:].transpose(1, 2).unflatten(2, self.image_encoder.grid), tokens)
 
     def text_features(self, names: Sequence[str]) -> Tensor:
         """Text features `(T, P, C)` of class names, L2-normalised, on the model's device.
@@ -269,10 +256,7 @@ class CATSeg(nn.Module):
             ]
         )
         output_size = _output_size(item)
-        pixels = max(math.prod(self.view.working_size(image_size)), math.prod(output_size))
-        step = max(1, min(self.classes_per_chunk, MERGED_PIXELS // pixels))
-        for start in range(0, len(text), step):
-            yield start, self.view.merge(logits[:, start : start + step], image_size, output_size)
+        yield from merge_in_chunks(self.view, logits, image_size, output_size, classes=self.classes_per_chunk)
 
 
 def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:

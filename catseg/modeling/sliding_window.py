@@ -4,6 +4,8 @@ Pure tensors, no network. A view of the picture is anything with `split` and `me
 Shapes: N windows, T classes, h x w logits of a crop, k the side of a window in pixels.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +13,8 @@ import torch
 from torch import Tensor
 
 from catseg.modeling.layers.images import resize
+
+MERGED_PIXELS = 2**24  # pixels of all full-size maps that are merged at once: what large pictures may cost in memory
 
 
 class View(Protocol):
@@ -134,3 +138,24 @@ class SlidingWindow:
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return resize(logits[None], (self.kernel, self.kernel))[0].sigmoid()
+
+
+def merge_in_chunks(
+    view: View, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int], *, classes: int
+) -> Iterator[tuple[int, Tensor]]:
+    """`view.merge` for some classes at a time, so that memory depends neither on their number nor on the picture.
+
+    Args:
+        view: what split the picture.
+        logits: `(N, T, h, w)`, of all crops of the picture.
+        image_size: rows and columns of the picture.
+        output_size: rows and columns wanted.
+        classes: most classes at a time; of large pictures it is fewer.
+
+    Yields:
+        The first class of a chunk, and its probabilities `(classes, *output_size)`.
+    """
+    pixels = max(math.prod(view.working_size(image_size)), math.prod(output_size))
+    step = max(1, min(classes, MERGED_PIXELS // pixels))
+    for start in range(0, logits.shape[1], step):
+        yield start, view.merge(logits[:, start : start + step], image_size, output_size)

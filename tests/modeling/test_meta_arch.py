@@ -138,7 +138,7 @@ def test_labels_outside_the_training_vocabulary_are_named(model: CATSeg) -> None
         model.train()(batch)
 
 
-@pytest.mark.parametrize("mode", ["attention", "full", "prompt", "none"])
+@pytest.mark.parametrize("mode", ["attention", "query_value", "full", "prompt", "none"])
 def test_every_finetuning_mode_trains(tmp_path: Path, mode: str) -> None:
     prompts = {"MODEL__CLIP__PROMPT_DEPTH": 2, "MODEL__CLIP__PROMPT_LENGTH": 3} if mode == "prompt" else {}
     model = tiny_model(tmp_path, MODEL__CLIP__FINETUNE=mode, **prompts).train()
@@ -157,6 +157,77 @@ def test_resnet_serves_as_backbone(tmp_path: Path) -> None:
     (result,) = model([{"image": picture(20, 30)}])
     assert result["sem_seg"].shape == (3, 20, 30)
     assert model.sem_seg_head.aggregator.guidance.appearance.in_channels == 1024
+
+
+VERSION_2 = {
+    "MODEL__BACKBONE__NAME": "ClipPyramid",
+    "MODEL__CLIP__FINETUNE": "query_value",
+    "MODEL__CLIP__CLASS_TOKEN_RESIDUAL": True,
+    "MODEL__CLIP__FIRST_SYNONYM_ONLY": True,
+    "SOLVER__BACKBONE_MULTIPLIER": 1.0,
+}
+
+
+def test_version_2_trains_queries_values_upsamplings_padding_and_head(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path, **VERSION_2, MODEL__SEM_SEG_HEAD__CLASS_TOKENS=8).train()
+    model(training_batch())["loss_sem_seg"].backward()
+    for name, parameter in model.named_parameters():
+        trained = not name.startswith("clip.") or name.endswith(("q_proj_weight", "v_proj_weight"))
+        assert parameter.requires_grad == trained, name
+        assert (parameter.grad is not None) == trained, name
+    text = model.clip.transformer.resblocks[0].attn
+    assert text.v_proj_weight.grad.abs().sum() > 0
+    assert model.sem_seg_head.aggregator.layers[0].class_.padding_tokens.grad.abs().sum() > 0
+
+
+def test_version_2_with_more_classes_than_tokens_keeps_the_best_of_each_crop(tmp_path: Path) -> None:
+    """Every crop sees only its best classes, so they decide alone; the others are certain not to be there."""
+    torch.manual_seed(0)
+    model = tiny_model(tmp_path, **VERSION_2, MODEL__SEM_SEG_HEAD__CLASS_TOKENS=3)
+    crops = torch.stack([picture(64, 64, i) for i in range(2)]).float()
+    with torch.no_grad():
+        text = model.text_features(CLASSES)
+        logits = model.logits(crops, text)
+        assert logits.shape == (2, 5, 16, 16)
+        for i in range(2):
+            best = (logits[i] != -100).flatten(1).all(dim=1)
+            assert best.sum() == 3
+            assert (logits[i][~best] == -100).all()
+            alone = model.logits(crops[i : i + 1], text[best])
+            torch.testing.assert_close(logits[i][best], alone[0], rtol=1e-4, atol=1e-5)
+    logits = model.train().logits(crops, text)
+    logits.sum().backward()
+    assert model.sem_seg_head.aggregator.decoder.head.weight.grad.abs().sum() > 0
+
+
+def test_version_2_in_chunks_gives_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = tiny_model(tmp_path, **VERSION_2, MODEL__SEM_SEG_HEAD__CLASS_TOKENS=4)
+    item = {"image": picture(50, 60)}
+    for names in (CLASSES, CLASSES[:2]):
+        model.set_vocabulary(names)
+        model.crops_per_chunk, model.classes_per_chunk = 4, 32
+        (expected,) = model([item])
+        for crops, classes in ((1, 1), (2, 3)):
+            model.crops_per_chunk, model.classes_per_chunk = crops, classes
+            torch.testing.assert_close(model([item])[0]["sem_seg"], expected["sem_seg"], rtol=1e-4, atol=1e-6)
+
+
+def test_checkpointing_keeps_the_gradients_of_both_encoders(tmp_path: Path) -> None:
+    gradients = []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        model = tiny_model(tmp_path, **VERSION_2, MODEL__ACTIVATION_CHECKPOINTING=checkpointed).train()
+        torch.manual_seed(1)
+        model(training_batch())["loss_sem_seg"].backward()
+        gradients.append([encoder.resblocks[0].attn.q_proj_weight.grad for encoder in _transformers(model)])
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert plain.abs().sum() > 0
+        torch.testing.assert_close(recomputed, plain)
+
+
+def _transformers(model: CATSeg) -> tuple[torch.nn.Module, torch.nn.Module]:
+    return model.clip.visual.transformer, model.clip.transformer
 
 
 def test_bfloat16_autocast_stays_close(model: CATSeg) -> None:
@@ -184,7 +255,7 @@ def test_large_pictures_are_merged_a_few_classes_at_a_time(model: CATSeg, monkey
     model.set_vocabulary(CLASSES)
     item = {"image": picture(50, 60)}
     (expected,) = model([item])
-    monkeypatch.setattr("catseg.modeling.meta_arch.MERGED_PIXELS", 2 * 96 * 96)
+    monkeypatch.setattr("catseg.modeling.sliding_window.MERGED_PIXELS", 2 * 96 * 96)
     merged = []
     merge = model.view.merge
 

@@ -18,17 +18,31 @@ def test_backbones(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(path)]) == 0, capsys.readouterr().out
 
 
+def run(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+    """Check a case of CAT-Seg, which has to pass: quantity to error."""
+    assert main([str(CASES / "catseg" / name)]) == 0, capsys.readouterr().out
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" ok")]
+    return {line.split()[0]: float(line.split("error")[1].split()[0]) for line in lines}
+
+
 def test_small_network(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(CASES / "catseg/v1_tiny.npz")]) == 0, capsys.readouterr().out
-    lines = capsys.readouterr().out.splitlines()
-    assert sum(line.endswith(" ok") for line in lines) == 24
+    errors = run("v1_tiny.npz", capsys)
+    assert len(errors) == 24
+    assert max(errors.values()) < 1e-4
 
 
 @pytest.mark.slow
 def test_published_network(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(CASES / "catseg/v1_large.npz")]) == 0, capsys.readouterr().out
-    lines = capsys.readouterr().out.splitlines()
-    assert sum(line.endswith(" ok") for line in lines) == 14
+    errors = run("v1_large.npz", capsys)
+    assert len(errors) == 14
+
+
+@pytest.mark.slow
+def test_version_2(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = run("v2_base.npz", capsys)
+    assert len(errors) == 20
+    assert {"train_loss", "grad_norms", "trainable", "text_features_test"} <= set(errors)
+    assert max(error for name, error in errors.items() if not name.startswith("grad/")) < 1e-4
 
 
 def rewritten(path: Path, target: Path, *, config: dict[str, Any] | None = None, **arrays: np.ndarray) -> Path:
@@ -99,6 +113,7 @@ def _tiny_options(path: Path) -> dict[str, Any]:
         ("backbones/swin_tiny_64x96.npz", {"family": "resnext"}, "backbone family 'resnext'"),
         ("catseg/v1_tiny.npz", {"version": "v9"}, "version 'v9'"),
         ("catseg/v1_tiny.npz", {"config_file": "other.yaml"}, "config file 'other.yaml'"),
+        ("catseg/v1_tiny.npz", {"config_file": "vitb_384.yaml"}, "known are vitl_swinb_384.yaml, vitb_r101_384.yaml"),
         ("catseg/v1_tiny.npz", {"options": {"MODEL.STRANGE": 1}}, "MODEL.STRANGE"),
     ],
 )

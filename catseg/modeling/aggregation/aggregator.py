@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from catseg.modeling.aggregation.class_aggregation import ClassAggregation
-from catseg.modeling.aggregation.cost_volume import CostEmbedding
+from catseg.modeling.aggregation.cost_volume import CostEmbedding, best_classes
 from catseg.modeling.aggregation.guidance import Guidance
 from catseg.modeling.aggregation.spatial_aggregation import SpatialAggregation
 from catseg.modeling.aggregation.upsampling_decoder import UpsamplingDecoder
+
+ABSENT_LOGIT = -100.0  # of classes that are not among a crop's best
 
 
 class AggregationLayer(nn.Module):
@@ -25,7 +27,7 @@ class AggregationLayer(nn.Module):
         self.class_ = class_
 
     def forward(self, x: Tensor, appearance: Tensor, text: Tensor, *, chunk: int) -> Tensor:
-        """Map `(B, T, H, W, D)` to the same shape, with guidance `(B, H, W, G)` and `(T, G')`."""
+        """Map `(B, T, H, W, D)` to the same shape, with guidance `(B, H, W, G)` and `(B or 1, T, G')`."""
         return self.class_(self.spatial(x, appearance, chunk=chunk), text, chunk=chunk)
 
 
@@ -39,6 +41,7 @@ class Aggregator(nn.Module):
         guidance: Guidance,
         layers: Sequence[AggregationLayer],
         decoder: UpsamplingDecoder,
+        max_classes: int = 0,
         activation_checkpointing: bool = False,
     ) -> None:
         """Join the parts.
@@ -48,6 +51,8 @@ class Aggregator(nn.Module):
             guidance: gives the widths that `layers` and `decoder` expect.
             layers: at least one.
             decoder: takes D channels.
+            max_classes: where there are more classes, those with the highest cosine anywhere in a crop are aggregated,
+                this many, and the others are held absent from it (CAT-Seg v2); 0 for no limit.
             activation_checkpointing: recompute layers and decoder in the backward pass to save memory.
         """
         super().__init__()
@@ -55,6 +60,7 @@ class Aggregator(nn.Module):
         self.guidance = guidance
         self.layers = nn.ModuleList(layers)
         self.decoder = decoder
+        self.max_classes = max_classes
         self.activation_checkpointing = activation_checkpointing
 
     def forward(self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int) -> Tensor:
@@ -69,8 +75,21 @@ class Aggregator(nn.Module):
         Returns:
             `(B, T, 4 * H, 4 * W)`.
         """
+        number = len(text_features)
+        text_features = text_features.unsqueeze(0)
+        if not 0 < self.max_classes < number:
+            return self._aggregate(image_features, maps, text_features, chunk=chunk)
+        best = best_classes(image_features, text_features, number=self.max_classes, chunk=chunk)
+        logits = self._aggregate(image_features, maps, text_features[0][best], chunk=chunk)
+        absent = logits.new_full((len(logits), number, *logits.shape[2:]), ABSENT_LOGIT)
+        return absent.scatter(1, best[..., None, None].expand_as(logits), logits)
+
+    def _aggregate(
+        self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int
+    ) -> Tensor:
+        """As `forward`, for text features `(B, T, P, C)`, or `(1, T, P, C)` for all crops."""
         recording = torch.is_grad_enabled()
-        chunk = len(text_features) if recording else chunk
+        chunk = text_features.shape[1] if recording else chunk
         appearance, text, decoder_guidance = self.guidance(maps, text_features)
         x = self.cost_embedding(image_features, text_features, chunk=chunk)
         for layer in self.layers:

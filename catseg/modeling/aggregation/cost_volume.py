@@ -3,6 +3,7 @@
 Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution, D hidden width.
 """
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -15,15 +16,36 @@ def cosine_cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
 
     Args:
         image_features: `(B, H, W, C)`, L2-normalised.
-        text_features: `(T, P, C)`, L2-normalised.
+        text_features: `(B, T, P, C)`, or `(1, T, P, C)` for all crops, L2-normalised.
 
     Returns:
         `(B, T, H, W, P)` with values in -1..1.
     """
-    cost = image_features.flatten(1, 2) @ text_features.flatten(0, 1).T
+    cost = image_features.flatten(1, 2) @ text_features.flatten(1, 2).transpose(1, 2)
     return rearrange(
-        cost, "b (h w) (t p) -> b t h w p", h=image_features.shape[1], p=text_features.shape[1]
+        cost, "b (h w) (t p) -> b t h w p", h=image_features.shape[1], p=text_features.shape[2]
     ).contiguous()
+
+
+@torch.no_grad()
+def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, chunk: int) -> Tensor:
+    """Find the classes with the highest cosine anywhere in a crop, with any template (CAT-Seg v2).
+
+    Args:
+        image_features: `(B, H, W, C)`, of any norm.
+        text_features: `(1, T, P, C)`, L2-normalised.
+        number: classes wanted, at most T.
+        chunk: classes to look at at once.
+
+    Returns:
+        `(B, number)`, int64: places along T, in no particular order.
+    """
+    image_features = F.normalize(image_features, dim=-1)
+
+    def highest(text: Tensor) -> Tensor:
+        return cosine_cost_volume(image_features, text).amax(dim=(2, 3, 4))
+
+    return map_chunks(highest, text_features, dim=1, size=chunk).topk(number, dim=1, sorted=False).indices
 
 
 class CostEmbedding(nn.Module):
@@ -38,7 +60,7 @@ class CostEmbedding(nn.Module):
 
         Args:
             image_features: `(B, H, W, C)`, of any norm.
-            text_features: `(T, P, C)`, L2-normalised.
+            text_features: `(B, T, P, C)`, or `(1, T, P, C)` for all crops, L2-normalised.
             chunk: classes to embed at once.
 
         Returns:
@@ -47,8 +69,8 @@ class CostEmbedding(nn.Module):
         image_features = F.normalize(image_features, dim=-1)
 
         def embed(text: Tensor) -> Tensor:
-            cost = cosine_cost_volume(image_features, text[0])
+            cost = cosine_cost_volume(image_features, text)
             maps = self.conv(cost.flatten(0, 1).permute(0, 3, 1, 2))
             return maps.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
 
-        return map_chunks(embed, text_features.unsqueeze(0), dim=1, size=chunk)
+        return map_chunks(embed, text_features, dim=1, size=chunk)

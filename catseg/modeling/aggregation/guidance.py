@@ -52,14 +52,15 @@ class Guidance(nn.Module):
 
         Args:
             maps: backbone maps `(B, channels, H_i, W_i)`, finest first.
-            text_features: `(T, P, C)`, L2-normalised; averaged over the templates and normalised again.
+            text_features: `(B, T, P, C)`, or `(1, T, P, C)` for all crops, L2-normalised; averaged over the templates
+                and normalised again.
 
         Returns:
-            The appearance guidance `(B, H, W, G)`, the text guidance `(T, G)` and the decoder's guidance maps
+            The appearance guidance `(B, H, W, G)`, the text guidance `(B or 1, T, G)` and the decoder's guidance maps
             `(B, G_i, H_i, W_i)`, coarsest first. All are non-negative.
         """
         *fine, coarsest = maps
         appearance = F.relu(self.appearance(coarsest)).permute(0, 2, 3, 1)
-        text = F.relu(self.text(F.normalize(text_features.mean(dim=1), dim=-1)))
+        text = F.relu(self.text(F.normalize(text_features.mean(dim=2), dim=-1)))
         decoder = [F.relu(conv(x)) for conv, x in zip(self.decoder, reversed(fine), strict=True)]
         return appearance, text, decoder

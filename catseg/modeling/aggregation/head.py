@@ -40,6 +40,7 @@ class CATSegHead(nn.Module):
         appearance_guidance_dim: int,
         decoder_dims: Sequence[int],
         decoder_guidance_dims: Sequence[int],
+        class_tokens: int = 0,
         prior_prob: float = 0.0,
         activation_checkpointing: bool = False,
     ) -> None:
@@ -61,6 +62,8 @@ class CATSegHead(nn.Module):
             appearance_guidance_dim: width of the projected appearance guidance.
             decoder_dims: widths after each upsampling.
             decoder_guidance_dims: widths of the projected decoder guidance.
+            class_tokens: tokens that the class aggregation sees: fewer classes are padded, and of more a crop's best
+                are taken (CAT-Seg v2); 0 for the classes as they are.
             prior_prob: share of cells a class is expected to cover at the start; 0 leaves the last bias random.
             activation_checkpointing: recompute activations in the backward pass.
 
@@ -99,11 +102,13 @@ class CATSegHead(nn.Module):
                         attention_type=attention_type,
                         pooling=train_size,
                         pooling_test=test_size,
+                        class_tokens=class_tokens,
                     ),
                 )
                 for train_size, test_size in zip(pooling, pooling_test, strict=True)
             ],
             decoder=UpsamplingDecoder(in_dim=hidden_dim, dims=decoder_dims, guidance_dims=decoder_guidance_dims),
+            max_classes=class_tokens,
             activation_checkpointing=activation_checkpointing,
         )
         bias = self.aggregator.decoder.head.bias
@@ -132,6 +137,7 @@ class CATSegHead(nn.Module):
             "appearance_guidance_dim": head.APPEARANCE_GUIDANCE_PROJ_DIM,
             "decoder_dims": head.DECODER_DIMS,
             "decoder_guidance_dims": head.DECODER_GUIDANCE_PROJ_DIMS,
+            "class_tokens": head.CLASS_TOKENS,
             "prior_prob": head.PRIOR_PROB,
             "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
         }

@@ -1,13 +1,18 @@
 """Which parameters of CLIP train along with CAT-Seg."""
 
+import re
+
 from torch import nn
 
-# Finetuning mode -> a parameter of the image encoder trains if its name holds one of these.
-TRAINED_NAMES: dict[str, tuple[str, ...]] = {
-    "attention": ("attn", "position"),
-    "full": ("",),
-    "prompt": ("prompt",),
-    "none": (),
+from catseg.modeling.clip.projections import separate_projections
+
+# Finetuning mode -> the names of the parameters that train, as a regular expression.
+TRAINED_NAMES: dict[str, str] = {
+    "attention": r"visual\..*(attn|position).*",
+    "query_value": r"(visual\.)?transformer\..*\.[qv]_proj_weight",
+    "full": r"visual\..*",
+    "prompt": r"visual\..*prompt.*",
+    "none": r"(?!)",
 }
 
 
@@ -15,9 +20,10 @@ def set_trainable(clip: nn.Module, mode: str) -> None:
     """Mark the parameters of a CLIP model that train, and freeze the others (section 3.4 of the paper).
 
     Args:
-        clip: an open_clip model; its text encoder is frozen in every mode.
+        clip: an open_clip model.
         mode: `attention` trains the image encoder's attention layers and position embedding, `full` all of it,
-            `prompt` its prompt tokens and `none` nothing.
+            `prompt` its prompt tokens and `none` nothing; the text encoder is frozen in these. `query_value` trains the
+            query and value weights of both encoders, which are separated from the keys' for it (CAT-Seg v2).
 
     Raises:
         ValueError: for any other `mode`, or `prompt` without prompt tokens.
@@ -26,6 +32,7 @@ def set_trainable(clip: nn.Module, mode: str) -> None:
         raise ValueError(f"CLIP.FINETUNE must be one of {', '.join(TRAINED_NAMES)}, got {mode!r}")
     if mode == "prompt" and not any("prompt" in name for name, _ in clip.named_parameters()):
         raise ValueError("CLIP.FINETUNE prompt needs prompt tokens: set CLIP.PROMPT_DEPTH and CLIP.PROMPT_LENGTH")
+    if mode == "query_value":
+        separate_projections(clip)
     for name, parameter in clip.named_parameters():
-        trained = name.startswith("visual.") and any(part in name for part in TRAINED_NAMES[mode])
-        parameter.requires_grad_(trained)
+        parameter.requires_grad_(re.fullmatch(TRAINED_NAMES[mode], name) is not None)

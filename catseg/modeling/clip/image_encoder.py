@@ -3,7 +3,7 @@
 Shapes: B images, H x W patches, D the encoder's width, C the joint embedding's width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from catseg.modeling.clip.projections import value_projection
 from catseg.modeling.layers.pos_embed import resize_position_embedding
 
 
@@ -45,11 +46,14 @@ class DenseImageEncoder:
     Attributes:
         visual: the ViT, with `nn.MultiheadAttention` blocks.
         grid: rows and columns of patches `(H, W)`; the position embedding is resized to them.
+        class_token_residual: in the last block, what the values are added to is the class token for all of them
+            (CAT-Seg v2), and not each token itself.
         activation_checkpointing: recompute blocks in the backward pass to save memory.
     """
 
     visual: VisionTransformer
     grid: tuple[int, int]
+    class_token_residual: bool = False
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -72,19 +76,37 @@ class DenseImageEncoder:
         Returns:
             `(B, 1 + H * W, C)` in the joint embedding, not L2-normalised: the class token, then the patches by row.
         """
+        return self.encode(images)[0]
+
+    def encode(self, images: Tensor, blocks: Sequence[int] = ()) -> tuple[Tensor, list[Tensor]]:
+        """Encode images, and keep what some blocks give on the way.
+
+        Args:
+            images: `(B, 3, *input_size)`, normalised with CLIP's mean and standard deviation.
+            blocks: numbers of blocks, counted from 0; not the last one.
+
+        Returns:
+            The features `(B, 1 + H * W, C)`, as calling gives them, and the patches `(B, D, H, W)` after each of
+            `blocks`.
+        """
         visual = self.visual
         x = self._embed(images)
         prompts: Tensor | tuple[Tensor, ...] = getattr(visual.transformer, "prompt_tokens", ())
         prompt_length = 0
-        *blocks, last = visual.transformer.resblocks
-        for i, block in enumerate([*blocks, partial(_value_path, last)]):
+        *ordinary, last = visual.transformer.resblocks
+        value_path = partial(_value_path, last, class_token_residual=self.class_token_residual)
+        kept: dict[int, Tensor] = {}
+        for i, block in enumerate([*ordinary, value_path]):
             if i < len(prompts):
                 x = _with_prompts(x, prompts[i], replaced=prompt_length)
                 prompt_length = len(prompts[i])
             x = self._run(block, x)
+            if i in blocks:
+                kept[i] = x[:, 1 + prompt_length :].transpose(1, 2).unflatten(2, self.grid)
         x = torch.cat((x[:, :1], x[:, 1 + prompt_length :]), dim=1)
         x = visual.ln_post(x)
-        return x if visual.proj is None else x @ visual.proj
+        x = x if visual.proj is None else x @ visual.proj
+        return x, [kept[i] for i in blocks]
 
     def _embed(self, images: Tensor) -> Tensor:
         """Patches with class token and positions, normalised: `(B, 1 + H * W, D)`."""
@@ -105,10 +127,8 @@ def _with_prompts(x: Tensor, prompts: Tensor, *, replaced: int) -> Tensor:
     return torch.cat((x[:, :1], prompts.to(x.dtype).expand(len(x), -1, -1), x[:, 1 + replaced :]), dim=1)
 
 
-def _value_path(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+def _value_path(block: ResidualAttentionBlock, x: Tensor, *, class_token_residual: bool) -> Tensor:
     """A block whose attention looks at nothing but the token itself."""
-    width = x.shape[-1]
-    attention = block.attn
-    value = F.linear(block.ln_1(x), attention.in_proj_weight[-width:], attention.in_proj_bias[-width:])
-    x = x + block.ls_1(attention.out_proj(value))
+    value = block.attn.out_proj(F.linear(block.ln_1(x), *value_projection(block.attn)))
+    x = (x[:, :1] if class_token_residual else x) + block.ls_1(value)
     return x + block.ls_2(block.mlp(block.ln_2(x)))

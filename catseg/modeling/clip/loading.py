@@ -53,7 +53,7 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
     except (TypeError, AssertionError) as error:
         raise ValueError(f"the config of CLIP model {name!r} is not one open_clip can build: {error}") from error
     if checkpoint is None:
-        logger.info("CLIP %s starts from random weights", name)
+        logger.info("CLIP %s is initialised at random", name)
     else:
         _load_weights(model, checkpoint, name)
     return model

@@ -54,6 +54,7 @@ class TextEncoder:
         clip: CLIP,
         tokenizer: Tokenizer,
         templates: Sequence[str],
+        first_synonym_only: bool = False,
         cache: TextCache | None = None,
         batch_size: int = 256,
         dtype: torch.dtype | None = None,
@@ -64,7 +65,8 @@ class TextEncoder:
             clip: the model whose text transformer is used, wherever its parameters are at the time.
             tokenizer: the model's tokenizer.
             templates: prompt templates with `{}` for the class name.
-            cache: where features of a frozen text encoder are kept; by default a new one, in memory only.
+            first_synonym_only: encode the first synonym of a class, and not the mean of all (CAT-Seg v2).
+            cache: where features are kept that need no gradient; by default a new one, in memory only.
             batch_size: prompts per pass.
             dtype: computing type for autocast (`torch.bfloat16`, `torch.float16`); None computes in the type of the
                 weights, whatever autocast is on outside.
@@ -78,6 +80,7 @@ class TextEncoder:
         if clip.text_pool_type not in ("argmax", "eos", "first", "last"):
             raise ValueError(f"the text encoder gives one vector per token (pool_type {clip.text_pool_type!r})")
         self.templates = tuple(templates)
+        self.first_synonym_only = first_synonym_only
         self.encoded_prompts = 0
         self._clip = clip
         self._tokenizer = tokenizer
@@ -93,8 +96,8 @@ class TextEncoder:
         Every template is encoded with every synonym of a class and L2-normalised; the synonyms of a template are
         averaged and the mean L2-normalised again (as the authors' code does).
 
-        While a parameter of the text encoder requires a gradient the features are always computed, differentiably
-        if gradients are enabled. Otherwise they come from the cache where it has them.
+        Where gradients are enabled and a parameter of the text encoder requires one, the features are always computed,
+        differentiably. Otherwise they come from the cache where it has them, for the weights as they are.
 
         Args:
             names: T class names; ", " inside a name separates synonyms.
@@ -108,7 +111,10 @@ class TextEncoder:
         """
         if isinstance(names, str) or not names:
             raise ValueError(f"expected a list with at least one class name, got {names!r}")
-        if any(parameter.requires_grad for _, parameter in text_parameters(self._clip)):
+        if self.first_synonym_only:
+            names = [synonyms(name)[0] for name in names]
+        if torch.is_grad_enabled() and any(parameter.requires_grad for _, parameter in text_parameters(self._clip)):
+            self._known_fingerprint = None  # a training step follows, and fused optimizers do not count their changes
             return self._encode_classes(names, self._progress_bar(0))
         # Never an inference tensor: a later training step must be able to save the features for backward.
         with torch.inference_mode(False), torch.no_grad():
@@ -117,8 +123,8 @@ class TextEncoder:
     def fingerprint(self) -> str:
         """A hash of all that the features depend on besides the class names.
 
-        It is computed anew only after the parameters were moved, replaced or changed in place (not through `.data`),
-        and takes about a second per gigabyte of weights then, microseconds otherwise.
+        It is computed anew only after the parameters were moved, replaced, changed in place (not through `.data`) or
+        trained, and takes about a second per gigabyte of weights then, microseconds otherwise.
         """
         weights = text_parameters(self._clip)
         state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for _, p in weights]

@@ -1,12 +1,29 @@
 """Attention that costs time linear in the number of tokens (Katharopoulos et al., arXiv 2006.16236)."""
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor
 
 EPSILON = 1e-6
 
 
-def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class RepeatedToken:
+    """A token that queries see `count` times besides the others, 0 included, without being stored as often.
+
+    Attributes:
+        key: `(..., 1, D)`.
+        value: `(..., 1, E)`.
+        count: how often it is there.
+    """
+
+    key: Tensor
+    value: Tensor
+    count: int
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor, repeated: RepeatedToken | None = None) -> Tensor:
     """Attention with the kernel `(elu(q) + 1) . (elu(k) + 1)` in place of the exponential, equations 4 to 7.
 
     The sums over tokens are taken as means, which keeps them in float16's range, and the factor cancels in the end.
@@ -15,12 +32,18 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         query: `(..., L, D)`.
         key: `(..., S, D)`.
         value: `(..., S, E)`.
+        repeated: a further token, its axes broadcast with those of `key` and `value`.
 
     Returns:
         `(..., L, E)`.
     """
     query, key = F.elu(query) + 1, F.elu(key) + 1
-    length = key.shape[-2]
+    length = key.shape[-2] + (repeated.count if repeated else 0)
     weighted_values = key.transpose(-2, -1) @ (value / length)
-    normaliser = query @ key.sum(dim=-2).unsqueeze(-1) + EPSILON
+    key_sum = key.sum(dim=-2).unsqueeze(-1)
+    if repeated:
+        extra = (F.elu(repeated.key) + 1).transpose(-2, -1)
+        weighted_values = weighted_values + extra @ (repeated.value * (repeated.count / length))
+        key_sum = key_sum + extra * repeated.count
+    normaliser = query @ key_sum + EPSILON
     return (query @ weighted_values) * (length / normaliser)

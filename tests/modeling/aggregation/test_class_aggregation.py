@@ -1,11 +1,13 @@
 """The fused form against a plain one: text guidance repeated for every pixel and concatenated."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from catseg.modeling.aggregation.class_aggregation import ClassAggregation
 
@@ -28,43 +30,82 @@ def plain_attention(module: ClassAggregation, x: Tensor, guidance: Tensor, kind:
 
 
 def plain_aggregation(module: ClassAggregation, x: Tensor, text: Tensor, kind: str, pooling: int) -> Tensor:
+    """`text` `(B, T, G)`. The padding is repeated and goes all the way through the block, like a class."""
     maps = x.permute(0, 1, 4, 2, 3)
     pooled = torch.stack([F.avg_pool2d(crop, pooling) for crop in maps])
     out = torch.empty_like(pooled)
     for b, row, column in (
         (b, r, c) for b in range(len(x)) for r in range(pooled.shape[3]) for c in range(pooled.shape[4])
     ):
-        tokens = pooled[b, :, :, row, column]
-        tokens = tokens + plain_attention(module, module.norm1(tokens), text, kind)
-        out[b, :, :, row, column] = tokens + module.mlp(module.norm2(tokens))
+        tokens, guidance = pooled[b, :, :, row, column], text[b]
+        if module.class_tokens:
+            tokens, guidance = (
+                torch.cat((own, padding[0].expand(module.class_tokens - len(own), -1)))
+                for own, padding in ((tokens, module.padding_tokens), (guidance, module.padding_guidance))
+            )
+        tokens = tokens + plain_attention(module, module.norm1(tokens), guidance, kind)
+        out[b, :, :, row, column] = (tokens + module.mlp(module.norm2(tokens)))[: x.shape[1]]
     size = x.shape[2:4]
     resized = torch.stack([F.interpolate(crop, size=size, mode="bilinear", align_corners=True) for crop in out])
     return x + resized.permute(0, 1, 3, 4, 2)
 
 
-@settings(max_examples=12, deadline=None)
+def aggregation(**options: Any) -> ClassAggregation:
+    """A small block; the padding has values, as after some training."""
+    module = ClassAggregation(dim=4, guidance_dim=3, heads=2, **options)
+    if module.class_tokens:
+        nn.init.normal_(module.padding_tokens)
+        nn.init.normal_(module.padding_guidance)
+    return module
+
+
+@settings(max_examples=30, deadline=None)
 @given(
     kind=st.sampled_from(["linear", "full"]),
     pooling=st.sampled_from([1, 2]),
     classes=st.integers(1, 5),
     chunk=st.integers(1, 7),
     training=st.booleans(),
+    class_tokens=st.sampled_from([0, 5, 40]),
 )
-def test_equals_the_plain_form(kind: str, pooling: int, classes: int, chunk: int, training: bool) -> None:
+def test_equals_the_plain_form(
+    kind: str, pooling: int, classes: int, chunk: int, training: bool, class_tokens: int
+) -> None:
     torch.manual_seed(classes)
     sizes = {"pooling": pooling, "pooling_test": 1} if training else {"pooling": 4, "pooling_test": pooling}
-    module = ClassAggregation(dim=4, guidance_dim=3, heads=2, attention_type=kind, **sizes).double().train(training)
+    module = aggregation(attention_type=kind, class_tokens=class_tokens, **sizes).double().train(training)
     x = torch.randn(2, classes, 4, 6, 4, dtype=torch.float64)
-    text = torch.randn(classes, 3, dtype=torch.float64)
+    text = torch.randn(2, classes, 3, dtype=torch.float64)
     with torch.no_grad():
         expected = plain_aggregation(module, x, text, kind, pooling)
         torch.testing.assert_close(module(x, text, chunk=chunk), expected)
+        shared = module(x, text[:1], chunk=chunk)
+        torch.testing.assert_close(shared[0], expected[0])
+
+
+@pytest.mark.parametrize("kind", ["linear", "full"])
+def test_padding_trains_like_repeated_tokens(kind: str) -> None:
+    module = aggregation(attention_type=kind, class_tokens=7).double()
+    x, text = torch.randn(1, 3, 2, 2, 4, dtype=torch.float64), torch.randn(1, 3, 3, dtype=torch.float64)
+    gradients = []
+    for out in (module(x, text, chunk=1), plain_aggregation(module, x, text, kind, 1)):
+        gradients.append(torch.autograd.grad(out.square().sum(), list(module.parameters())))
+    for fused, plain in zip(*gradients, strict=True):
+        torch.testing.assert_close(fused, plain)
+
+
+@pytest.mark.parametrize("kind", ["linear", "full"])
+def test_padding_that_is_not_needed_gets_a_gradient_of_zero(kind: str) -> None:
+    module = aggregation(attention_type=kind, class_tokens=3)
+    module(torch.randn(1, 3, 2, 2, 4), torch.randn(1, 3, 3), chunk=1).square().sum().backward()
+    assert module.padding_tokens.grad.abs().sum() == 0
+    assert module.padding_guidance.grad.abs().sum() == 0
 
 
 def test_gradients_reach_every_parameter() -> None:
     module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=2)
     x = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
-    module(x, torch.randn(3, 3), chunk=1).square().sum().backward()
+    module(x, torch.randn(1, 3, 3), chunk=1).square().sum().backward()
     assert x.grad.abs().min() > 0
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())
 
@@ -74,7 +115,7 @@ def test_the_input_is_left_alone() -> None:
     x = torch.randn(1, 3, 4, 4, 4)
     before = x.clone()
     with torch.no_grad():
-        module(x, torch.randn(3, 3), chunk=1)
+        module(x, torch.randn(1, 3, 3), chunk=1)
     assert torch.equal(x, before)
 
 

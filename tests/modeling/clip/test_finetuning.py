@@ -19,6 +19,11 @@ def test_attention_trains_attention_layers_and_positions() -> None:
     assert trained("attention") == expected | {"visual.positional_embedding"}
 
 
+def test_query_value_trains_these_weights_of_both_encoders() -> None:
+    names = {"visual.transformer.resblocks.0", "visual.transformer.resblocks.1", "transformer.resblocks.0"}
+    assert trained("query_value") == {f"{name}.attn.{part}_proj_weight" for name in names for part in "qv"}
+
+
 def test_full_trains_the_image_encoder() -> None:
     clip = CLIP(**CLIP_CONFIG)
     names = {f"visual.{name}" for name, _ in clip.visual.named_parameters()}
@@ -47,5 +52,5 @@ def test_prompts_that_are_not_there_are_named() -> None:
 
 
 def test_unknown_mode_is_named() -> None:
-    with pytest.raises(ValueError, match="attention, full, prompt, none, got 'attn'"):
+    with pytest.raises(ValueError, match="attention, query_value, full, prompt, none, got 'attn'"):
         set_trainable(CLIP(**CLIP_CONFIG), "attn")

@@ -30,6 +30,35 @@ def test_all_blocks_but_the_last_are_the_ordinary_encoder() -> None:
     torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_class_token_can_be_what_all_values_are_added_to() -> None:
+    visual = tiny_clip().visual
+    images = torch.rand(2, 3, 32, 32)
+    encoder = DenseImageEncoder(visual=visual, grid=(4, 4), class_token_residual=True)
+    dense, (before_last,) = encoder.encode(images, blocks=[0])
+    last = visual.transformer.resblocks[1]
+    class_token = visual.transformer.resblocks[0](encoder._embed(images))[:, :1]
+    patches = before_last.flatten(2).transpose(1, 2)
+    weight, bias = last.attn.in_proj_weight[64:], last.attn.in_proj_bias[64:]
+    x = class_token + last.attn.out_proj(F.linear(last.ln_1(patches), weight, bias))
+    expected = visual.ln_post(x + last.mlp(last.ln_2(x))) @ visual.proj
+    torch.testing.assert_close(dense[:, 1:], expected)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_tokens_of_blocks_are_maps_without_class_token_and_prompts(depth: int) -> None:
+    visual = tiny_clip(layers=3).visual
+    add_prompt_tokens(visual, depth=depth, length=2 * (depth > 0))
+    encoder = DenseImageEncoder(visual=visual, grid=(4, 4))
+    images = torch.rand(2, 3, 32, 32)
+    dense, (second, first) = encoder.encode(images, blocks=[1, 0])
+    assert first.shape == second.shape == (2, 32, 4, 4)
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(dense, encoder(images))
+    if not depth:
+        expected = visual.transformer.resblocks[0](encoder._embed(images))[:, 1:]
+        torch.testing.assert_close(first.flatten(2).transpose(1, 2), expected)
+
+
 def test_positions_follow_the_grid() -> None:
     encoder = DenseImageEncoder(visual=tiny_clip().visual, grid=(3, 6))
     assert encoder.input_size == (24, 48)

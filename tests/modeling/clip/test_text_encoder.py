@@ -210,10 +210,31 @@ def test_training_the_text_encoder(encoder, clip):
     loss = encoder.encode(["cat, kitten", "dog"])[..., 0].sum()
     loss.backward()
     assert clip.token_embedding.weight.grad.abs().sum() > 0
+    encoded = encoder.encoded_prompts
+    encoder.encode(["dog"])
+    assert encoder.encoded_prompts > encoded  # every step computes anew
+
+
+@pytest.mark.parametrize("options", [{}, {"foreach": True}, {"fused": True}])
+def test_a_text_encoder_that_trains_is_cached_in_evaluation_until_the_next_step(encoder, clip, options):
+    clip.token_embedding.requires_grad_(True)
+    optimizer = torch.optim.AdamW(clip.token_embedding.parameters(), lr=0.1, **options)
     with torch.no_grad():
         before = encoder.encode(["cat"])
-        clip.token_embedding.weight.data += 0.1 * torch.randn_like(clip.token_embedding.weight)
-        assert not torch.allclose(encoder.encode(["cat"]), before)
+        encoded = encoder.encoded_prompts
+        assert torch.equal(encoder.encode(["cat"]), before)
+        assert encoder.encoded_prompts == encoded
+    encoder.encode(["cat"])[..., 0].sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        assert not torch.allclose(encoder.encode(["cat"]), before, atol=1e-4)
+
+
+def test_the_first_synonym_can_stand_for_all(clip, tokenizer):
+    first = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, first_synonym_only=True)
+    plain = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES)
+    assert torch.equal(first.encode(["cat, kitten", "dog"]), plain.encode(["cat", "dog"]))
+    assert not torch.allclose(first.encode(["cat, kitten"]), plain.encode(["cat, kitten"]))
 
 
 def test_frozen_features_can_be_used_in_training_after_inference(encoder):
