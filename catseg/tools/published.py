@@ -16,7 +16,7 @@ BENCHMARKS = {
 }
 
 _REPOSITORY = "https://github.com/cvlab-kaist/CAT-Seg"
-# The authors corrected their evaluation after the first version of the paper: their README is what holds.
+# Numbers are those that the README gives with the checkpoints, which may be newer than the paper's.
 V1_SOURCE = f"{_REPOSITORY}, README before the CVPR version: pretrained models (paper: arXiv 2303.11797v1)"
 V2_SOURCE = f"{_REPOSITORY}, present README: pretrained models (paper: CVPR 2024, arXiv 2303.11797v2)"
 

@@ -26,20 +26,20 @@ from catseg.tools.benchmark.page import write_page
 from catseg.tools.benchmark.plan import Pair, find_datasets, find_models
 from catseg.tools.benchmark.store import describe_settings, pair_folder, read_pair
 from catseg.tools.benchmark.table import Row, make_row, signed, write_tables
-from catseg.tools.published import BENCHMARKS, MODELS
+from catseg.tools.published import BENCHMARKS, MODELS, paper_name
 
 DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 PROBLEMS = (AssertionError, OSError, RuntimeError, ValueError)
 
 _EPILOG = f"""\
 models:
-  {", ".join(MODELS)}   as published, downloaded on first use
-  all                                                                 all of these
-  [NAME=]CONFIG.yaml[:WEIGHTS]                                        your own; NAME is what tables call it
+  {", ".join(MODELS)}: as published, downloaded on first use
+  all: all of these
+  [NAME=]CONFIG.yaml[:WEIGHTS]: your own; NAME is what tables call it
 
 data sets:
-  {", ".join(BENCHMARKS)}   as papers call them
-  all                                           all of these
+  {", ".join(BENCHMARKS)}: as papers call them
+  all: all of these
   a registered name, such as shapes_unseen_test_sem_seg
   They are looked for in $DETECTRON2_DATASETS, or else ./datasets; datasets/README.md says how to make them.
 
@@ -117,7 +117,7 @@ class Benchmark:
             try:
                 records[dataset] = DatasetCatalog.get(dataset)
             except PROBLEMS as error:
-                self._leave_out(dataset, error)
+                self._leave_out(paper_name(dataset), error)
         self.pairs = [Pair(model, dataset) for model in self.args.models for dataset in records]
         work = []
         for pair in self.pairs:
@@ -199,8 +199,6 @@ class Benchmark:
     def _conclude(self) -> int:
         table = (self.args.output / "results.md").read_text(encoding="utf-8")
         sys.stdout.write(f"\n{table}\nThe page with classes and pictures: {self.args.output / 'index.html'}\n")
-        for name, reason in self.problems.items():
-            logger.error("left out: %s: %s", name, reason)
         return INCOMPLETE if self.problems else DONE
 
 
@@ -233,7 +231,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--num-gpus", type=positive, default=1, metavar="N", help="GPUs to use; without any, processes (default: 1)"
     )
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; the last argument"
+        "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides, KEY VALUE pairs; the last argument"
     )
     args = parser.parse_args(arguments)
     register_datasets()

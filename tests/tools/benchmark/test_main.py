@@ -103,11 +103,19 @@ def test_missing_data_and_weights_do_not_stop_the_rest(run, tmp_path, caplog):
     assert evaluated == ["untrained on A-150", "tiny on A-150"]
     assert [row["model"] for row in rows(tmp_path)] == ["tiny"]
     notes = "\n".join(json.loads((tmp_path / "out" / "results.json").read_text())["notes"])
-    assert "Left out: context_459_test_sem_seg: " in notes
+    assert "Left out: PC-459: " in notes
     assert "prepare_pascal_context_459.py" in notes
     assert "Left out: gone on A-150: there are no weights gone.pth" in notes
     assert "Left out: untrained on A-150: the weights '' hold no trained CAT-Seg" in notes
     assert "prepare_pascal_context_459.py" in caplog.text
+
+
+def test_published_weights_that_cannot_be_had_leave_out_the_model(run, tmp_path):
+    # Tests have no network.
+    assert run(models=["v1-large", "tiny.yaml:tiny.pth"]) == (1, ["tiny on A-150"])
+    [note] = json.loads((tmp_path / "out" / "results.json").read_text())["notes"]
+    assert note.startswith("Left out: v1-large: ")
+    assert "model_final_large.pth" in note
 
 
 @pytest.mark.slow
