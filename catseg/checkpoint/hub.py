@@ -91,13 +91,14 @@ def parse_name(name: str) -> HubFile:
         ValueError: if it is of another form.
     """
     match = _NAME.fullmatch(name)
-    if match is None or {"", ".", ".."} & set(match["file"].split("/")):
+    revision = unquote(match["revision"] or "main") if match else ""
+    if match is None or {"", ".", ".."} & {revision, *match["file"].split("/")}:
         raise ValueError(
             f"{name} does not name a file on the Hugging Face hub, expected {SCHEME}OWNER/REPO/FILE "
             f"({SCHEME}spaces/OWNER/REPO/FILE for one in a space, OWNER/REPO@REVISION for another revision than main)"
         )
     kind = _KINDS[(match["kind"] or "models").rstrip("/")]
-    return HubFile(repo=match["repo"], file=match["file"], kind=kind, revision=unquote(match["revision"] or "main"))
+    return HubFile(repo=match["repo"], file=match["file"], kind=kind, revision=revision)
 
 
 def fetch_from_hub(source: HubFile, *, renew: bool = False) -> Path:
@@ -206,7 +207,10 @@ def _convert(source: HubFile, download: _Download, converted: Path) -> None:
     if "__author__" in checkpoint:
         notes["__author__"] = str(checkpoint["__author__"])
     with atomic_path(converted) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # safetensors lets nobody else read its files, but users may share a cache
         save_file(_each_its_own(checkpoint["model"]), temporary, metadata=notes)
+        temporary.chmod(mode)
 
 
 def _each_its_own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -54,6 +54,8 @@ def test_weights_are_downloaded_checked_and_kept_as_safetensors(hub):
     assert {name: tensor[0, 0].item() for name, tensor in load_file(path).items()} == {"a": 1.0, "b": 1.0}
     assert read_checkpoint(path).keys() == {"model"}
     assert kept_commit(SOURCE) == COMMITS["main"]
+    (path.parent / "plain").touch()
+    assert path.stat().st_mode == (path.parent / "plain").stat().st_mode
 
 
 def test_the_second_start_asks_nobody(hub, monkeypatch):

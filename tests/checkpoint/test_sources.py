@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ from tests.checkpoint.test_hub import torch_file
 from tests.hub import LocalHub, use_hub
 from tests.tiny import option_words, tiny_model, tiny_options
 
+CONFIGS = Path(__file__).parents[2] / "configs"
+
 
 def test_published_models_are_where_the_authors_put_them():
     assert {name: str(model.source) for name, model in PUBLISHED.items()} == {
@@ -19,6 +23,10 @@ def test_published_models_are_where_the_authors_put_them():
         "v2-base": "hf://spaces/hamacojr/CAT-Seg-weights/model_base.pth",
         "v2-large": "hf://spaces/hamacojr/CAT-Seg-weights/model_large.pth",
     }
+
+
+def test_the_configs_of_published_models_exist():
+    assert [model.config for model in PUBLISHED.values() if not (CONFIGS / model.config).is_file()] == []
 
 
 def test_names_of_files_on_the_hub_are_told_from_others():
@@ -67,7 +75,7 @@ def test_the_predictor_takes_weights_from_the_hub(tmp_path, monkeypatch):
     with LocalHub().running() as hub:
         use_hub(monkeypatch, hub.endpoint, tmp_path / "hub")
         hub.add("o/r", "model.pth", torch_file({"model": weights}))
-        predictor = Predictor.from_config("configs/base.yaml", option_words(options), classes=["a", "b"])
+        predictor = Predictor.from_config(CONFIGS / "base.yaml", option_words(options), classes=["a", "b"])
         assert [method for method, _ in hub.requests] == ["HEAD", "GET"]  # although the file is read twice
     assert predictor.trained
     assert torch.equal(predictor.model.clip.logit_scale, weights["clip.logit_scale"])
