@@ -8,10 +8,8 @@ Writes ROOT/ADEChallengeData2016/annotations_detectron2/{training,validation}/*.
 import sys
 
 from catseg.data.dataset_specs import ADE20K_150
-from catseg.data.preparation import main
-
-# 0 is unlabelled, 1..150 are the classes.
-CLASS_OF_VALUE = {0: ADE20K_150[0].ignore_label} | {value: value - 1 for value in range(1, 151)}
+from catseg.data.preparation.command import main
+from catseg.data.preparation.mapped import ade20k_150
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, ADE20K_150, CLASS_OF_VALUE))
+    sys.exit(main(__doc__, [(spec, ade20k_150()) for spec in ADE20K_150]))

@@ -38,17 +38,17 @@ def make_miniature_coco_stuff(root: str | Path, n: int, longest_side: int = 256)
 
 def _make(folder: Path, names: dict[str, str], values: tuple[int, ...], n: int, longest_side: int) -> Path:
     for start, (split, name) in zip(range(0, 2 * n, n), names.items(), strict=True):
-        for index, picture in enumerate(_pictures(n, longest_side, start), 1):
+        for index, picture in enumerate(make_pictures(n, longest_side, start), 1):
             image_path = folder / "images" / split / f"{name.format(index)}.jpg"
             label_path = folder / "annotations" / split / f"{name.format(index)}.png"
             for path in (image_path, label_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(image_path, quality=90)
-            Image.fromarray(_labels(picture, np.roll(values, 3 * index))).save(label_path)
+            Image.fromarray(make_labels(picture, np.roll(values, 3 * index))).save(label_path)
     return folder
 
 
-def _pictures(n: int, longest_side: int, start: int) -> list[Image.Image]:
+def make_pictures(n: int, longest_side: int, start: int = 0) -> list[Image.Image]:
     """`n` pictures from the `start`-th on; after the last photograph they come again, mirrored or upside down."""
     sources = photographs()
     turns = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
@@ -62,7 +62,7 @@ def _pictures(n: int, longest_side: int, start: int) -> list[Image.Image]:
     return pictures
 
 
-def _labels(picture: Image.Image, values: np.ndarray) -> np.ndarray:
+def make_labels(picture: Image.Image, values: np.ndarray) -> np.ndarray:
     """Regions of similar colour, uint8 (H, W), with the first of `values`."""
     blocks = picture.resize([max(1, side // _BLOCK) for side in picture.size], Image.Resampling.BOX)
     regions = blocks.quantize(_REGIONS, method=Image.Quantize.MEDIANCUT).resize(picture.size, Image.Resampling.NEAREST)

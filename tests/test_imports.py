@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "catseg"
 
-LEAVES = {"config", "files", "image_io", "label_io", "vocabulary"}
+LEAVES = {"config", "files", "image_io", "label_io", "safe_pickle", "vocabulary"}
 PARTS = {f"modeling.{name}" for name in ("backbones", "clip", "aggregation", "losses", "sliding_window")}
 AREAS = {"data", "modeling", "evaluation", "visualization"}
 TOP = {"checkpoint", "engine", "inference", "tools"}

@@ -1,75 +1,123 @@
-"""The commands in datasets/, from the original files to records that Detectron2 loads."""
+"""The commands in datasets/, from the original files to scores."""
 
-import importlib.util
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from catseg.data.dataset_specs import ADE20K_150, COCO_STUFF_171
-from catseg.data.registration import load_records
+from catseg.data.dataset_specs import (
+    ADE20K_150,
+    ADE20K_847,
+    BENCHMARKS,
+    COCO_STUFF_171,
+    PASCAL_CONTEXT_59,
+    PASCAL_CONTEXT_459,
+    PASCAL_VOC_20,
+    PASCAL_VOC_20B,
+)
+from catseg.data.preparation.mapped import ade20k_150, coco_stuff
+from catseg.data.registration import load_records, register_datasets
+from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
+from catseg.label_io import read_label_map
 from tests.miniature import make_miniature_ade20k, make_miniature_coco_stuff
+from tests.miniature_benchmarks import (
+    make_miniature_ade20k_full,
+    make_miniature_context_59,
+    make_miniature_context_459,
+    make_miniature_voc,
+)
 
 COMMANDS = Path(__file__).parents[2] / "datasets"
+SCRIPTS = sorted(COMMANDS.glob("prepare_*.py"))
 
 
-def load_command(name):
-    specification = importlib.util.spec_from_file_location(name, COMMANDS / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command as a shell does, but within this process."""
+
+    def run_command(command, *arguments):
+        monkeypatch.setattr(sys, "argv", [command, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            runpy.run_path(str(COMMANDS / command), run_name="__main__")
+        return done.value.code, *capsys.readouterr()
+
+    return run_command
 
 
-def test_label_rule_of_ade20k():
-    rule = load_command("prepare_ade20k_150").CLASS_OF_VALUE
-    assert {value: (value - 1) % 256 for value in range(151)} == rule
+def mapped_truth(make, recipe, specs):
+    def make_with_truth(root, n):
+        make(root, n)
+        rule = np.vectorize(recipe.class_of_value.get)
+        return [
+            {path.stem: rule(read_label_map(path)) for path in (root / spec.source_label_dir).iterdir()}
+            for spec in specs
+        ]
+
+    return make_with_truth
 
 
-def test_label_rule_of_coco_stuff():
-    rule = load_command("prepare_coco_stuff").CLASS_OF_VALUE
-    classes = COCO_STUFF_171[0].classes
-    assert sorted(rule) == list(range(256))
-    used = [value for value in rule if rule[value] != 255]
-    assert [rule[value] for value in used] == list(range(171))
-    # COCO's category numbers less one: person 1, stop sign 13, chair 62, toothbrush 90; stuff: banner 92, wood 182.
-    named = {0: "person", 12: "stop sign", 61: "chair", 89: "toothbrush", 91: "banner", 181: "wood"}
-    assert {value: classes[rule[value]] for value in named} == named
-    assert 11 not in used
-    assert 182 not in used
+CASES = {
+    "prepare_ade20k_150.py": (ADE20K_150, mapped_truth(make_miniature_ade20k, ade20k_150(), ADE20K_150)),
+    "prepare_coco_stuff.py": (COCO_STUFF_171, mapped_truth(make_miniature_coco_stuff, coco_stuff(), COCO_STUFF_171)),
+    "prepare_ade20k_847.py": (ADE20K_847, lambda root, n: [make_miniature_ade20k_full(root, n)]),
+    "prepare_pascal_context_59.py": (PASCAL_CONTEXT_59, lambda root, n: [make_miniature_context_59(root, n)]),
+    "prepare_pascal_context_459.py": (PASCAL_CONTEXT_459, lambda root, n: [make_miniature_context_459(root, n)]),
+    "prepare_pascal_voc.py": ((*PASCAL_VOC_20, *PASCAL_VOC_20B), make_miniature_voc),
+}
 
 
-@pytest.mark.parametrize(
-    ("command", "make", "specs"),
-    [
-        ("prepare_ade20k_150", make_miniature_ade20k, ADE20K_150),
-        ("prepare_coco_stuff", make_miniature_coco_stuff, COCO_STUFF_171),
-    ],
-)
-def test_from_original_files_to_records(tmp_path, command, make, specs):
-    make(tmp_path, 2)
-    script = [sys.executable, str(COMMANDS / f"{command}.py"), "--root", str(tmp_path), "--subset"]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rule = load_command(command).CLASS_OF_VALUE
-    for spec in specs:
+def test_every_benchmark_has_its_command():
+    assert sorted(CASES) == [path.name for path in SCRIPTS]
+    for command, (specs, _) in CASES.items():
+        assert {spec.command for spec in specs} == {f"python datasets/{command}"}
+    assert {spec.name for specs, _ in CASES.values() for spec in specs} == {spec.name for spec in BENCHMARKS}
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_from_original_files_to_scores(tmp_path, run, command):
+    specs, make = CASES[command]
+    truths = make(tmp_path, 3)
+    status, _, errors = run(command, "--root", tmp_path, "--workers", 1, "--subset")
+    assert status == 0, errors
+    register_datasets(tmp_path)
+    for spec, truth in zip(specs, truths, strict=True):
         records = load_records(spec, tmp_path)
-        assert len(records) == 2
+        assert [Path(record["file_name"]).stem for record in records] == sorted(truth)
+        evaluator = SemSegEvaluator(spec.name, distributed=False)
         for record in records:
-            path = Path(record["sem_seg_file_name"])
-            source = np.asarray(Image.open(tmp_path / spec.source_label_dir / path.name))
-            np.testing.assert_array_equal(np.asarray(Image.open(path)), np.vectorize(rule.get)(source))
-            assert Image.open(record["file_name"]).size == Image.open(path).size
+            labels = read_label_map(record["sem_seg_file_name"])
+            expected = truth[Path(record["file_name"]).stem]
+            assert labels.dtype == (np.uint16 if spec.label_extension == "tif" else np.uint8)
+            np.testing.assert_array_equal(labels, expected)
+            assert Image.open(record["file_name"]).size == labels.shape[::-1]
+            evaluator.process([record], [{"sem_seg": perfect_scores(expected, len(spec.classes))}])
+        assert evaluator.evaluate()["sem_seg"]["mIoU"] == 100
+    assert run(command, "--root", tmp_path, "--verify", "--splits", specs[0].split)[0] == 0
 
 
-@pytest.mark.parametrize("command", ["prepare_ade20k_150", "prepare_coco_stuff"])
-def test_help_shows_the_folders(command, capsys, monkeypatch):
-    module = load_command(command)
-    with pytest.raises(SystemExit) as error:
-        module.main(module.__doc__, ADE20K_150, {}, ["--help"])
-    assert error.value.code == 0
-    shown = capsys.readouterr().out
+def perfect_scores(labels, num_classes):
+    """Scores whose highest is the class, (T, H, W), anything where there is none."""
+    known = np.where(labels < num_classes, labels, 0)
+    return torch.nn.functional.one_hot(torch.from_numpy(known.astype(np.int64)), num_classes).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_help_shows_the_folders(path, run):
+    status, shown, _ = run(path.name, "--help")
+    assert status == 0
     assert "annotations_detectron2" in shown
-    assert "--root" in shown
+    assert "--verify" in shown
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_without_a_download_the_command_says_what_to_do(path, run, tmp_path):
+    status, _, errors = run(path.name, "--root", tmp_path)
+    assert status == 2
+    assert "is missing" in errors
+    assert f"python datasets/{path.name} --root {tmp_path}" in errors
+    assert list(tmp_path.iterdir()) == []
