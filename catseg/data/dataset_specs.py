@@ -10,7 +10,6 @@ from catseg.data import shapes
 from catseg.data.downloads import (
     ADE20K_150_ARCHIVE,
     ADE20K_FULL_ARCHIVE,
-    COCO_STUFF_LABELS,
     CONTEXT_59_LABELS,
     CONTEXT_459_LABELS,
     CONTEXT_459_NAMES,
@@ -19,7 +18,7 @@ from catseg.data.downloads import (
     VOC_2012,
     VOC_2012_LABELS,
     Download,
-    coco_images,
+    coco_stuff,
 )
 from catseg.vocabulary import load_vocabulary
 
@@ -139,9 +138,6 @@ _ade20k_150 = partial(
     downloads=(ADE20K_150_ARCHIVE,),
     command="python datasets/prepare_ade20k_150.py",
 )
-_coco_stuff_171 = partial(
-    _split, folder="coco-stuff", vocabulary="coco_stuff_171", command="python datasets/prepare_coco_stuff.py"
-)
 _context = partial(
     DatasetSpec, split="val", image_dir="VOCdevkit/VOC2010/JPEGImages", shared_images=True, image_count=5104
 )
@@ -212,7 +208,15 @@ PASCAL_VOC_20B = (
     ),
 )
 COCO_STUFF_171 = tuple(
-    _coco_stuff_171(name, split, count, downloads=(coco_images(split), COCO_STUFF_LABELS))
+    _split(
+        name,
+        split,
+        count,
+        folder="coco-stuff",
+        vocabulary="coco_stuff_171",
+        downloads=coco_stuff(split),
+        command=f"python datasets/prepare_coco_stuff.py --splits {split}",
+    )
     for name, split, count in (
         ("coco_2017_train_stuff_all_sem_seg", "train2017", 118287),
         ("coco_2017_test_stuff_all_sem_seg", "val2017", 5000),

