@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
 
 from catseg.config import load_config
 from catseg.data.registration import register_datasets
+from catseg.modeling.clip.loading import model_config
 from tests.tiny import option_words, tiny_options
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.name != "base.yaml")
@@ -36,6 +38,35 @@ def test_config_builds_at_reduced_size_and_runs(path: Path, tmp_path: Path) -> N
     model.set_vocabulary(["sky", "sea"])
     (result,) = model([{"image": torch.randint(256, (3, 30, 40), dtype=torch.uint8)}])
     assert result["sem_seg"].shape == (2, 30, 40)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "multiplier", "clip", "weights"),
+    [
+        ("v1_base", "build_resnet_backbone", 0.01, "ViT-B-16-quickgelu", "openai"),
+        ("v1_large", "D2SwinTransformer", 0, "ViT-L-14-336-quickgelu", "openai"),
+        ("v1_huge", "D2SwinTransformer", 0, "ViT-H-14", "laion2b_s32b_b79k"),
+        ("v1_giant", "D2SwinTransformer", 0, "ViT-bigG-14", "laion2b_s39b_b160k"),
+        ("v2_base", "ClipPyramid", 1, "ViT-B-16-quickgelu", "openai"),
+        ("v2_large", "ClipPyramid", 1, "ViT-L-14-336-quickgelu", "openai"),
+    ],
+)
+def test_published_models(name: str, backbone: str, multiplier: float, clip: str, weights: str) -> None:
+    cfg = load_config(f"configs/catseg_{name}.yaml")
+    assert (backbone, multiplier) == (cfg.MODEL.BACKBONE.NAME, cfg.SOLVER.BACKBONE_MULTIPLIER)
+    assert (clip, weights) == (cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.WEIGHTS)
+    head, options = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.CLIP
+    assert (("query_value", "single", True, 256) if name.startswith("v2") else ("attention", "imagenet", False, 0)) == (
+        options.FINETUNE,
+        options.TEMPLATES,
+        options.FIRST_SYNONYM_ONLY,
+        head.CLASS_TOKENS,
+    )
+    assert _pretrained_size(cfg) == (224 if name.endswith("base") else 336)
+
+
+def _pretrained_size(cfg: CfgNode) -> int:
+    return cfg.MODEL.CLIP.IMAGE_SIZE or model_config(cfg.MODEL.CLIP.NAME)["vision_cfg"]["image_size"]
 
 
 def test_published_setting() -> None:
