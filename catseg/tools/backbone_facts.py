@@ -56,14 +56,18 @@ FACTS: dict[str, Family] = {
     ),
     "VAN": Family(
         paper="2202.09741",
-        source="Visual-Attention-Network/VAN-Classification and VAN-Segmentation, READMEs; b6: abstract of the paper",
+        source="ImageNet: Visual-Attention-Network/VAN-Classification, README; b4: open-mmlab/mmpretrain, configs/van; "
+        "b6: abstract of the paper. ADE20K: Visual-Attention-Network/VAN-Segmentation, README; b4 to b6: "
+        "open-mmlab/mmsegmentation, projects/van/README.md, which evaluates the authors' weights",
         licence="Apache-2.0 (commercial use: ask the authors)",
         sizes={
             "b0": Published("75.4 (1K, 224)", "38.5 (Semantic FPN)"),
             "b1": Published("81.1 (1K, 224)", "42.9 (Semantic FPN)"),
             "b2": Published("82.8 (1K, 224)", "46.7 (Semantic FPN)"),
             "b3": Published("83.9 (1K, 224)", "48.1 (Semantic FPN)"),
-            "b6": Published("87.8 (22K, 384)"),
+            "b4": Published("84.1 (1K, 224)", "52.6 (UperNet, 22K)"),
+            "b5": Published(ade20k="53.1 (UperNet, 22K)"),
+            "b6": Published("87.8 (22K, 384)", "54.3 (UperNet, 22K)"),
         },
     ),
     "CvT": Family(
@@ -71,8 +75,8 @@ FACTS: dict[str, Family] = {
         source="microsoft/CvT, README",
         licence="MIT",
         sizes={
-            "cvt-13": Published("81.6 (1K, 224)"),
-            "cvt-21": Published("82.5 (1K, 224)"),
+            "cvt-13": Published("81.6 (1K, 224); 83.3 (22K, 384)"),
+            "cvt-21": Published("82.5 (1K, 224); 84.9 (22K, 384)"),
             "cvt-w24": Published("87.6 (22K, 384)"),
         },
     ),
@@ -110,7 +114,7 @@ FACTS: dict[str, Family] = {
     ),
     "MPViT": Family(
         paper="2112.11010",
-        source="paper, tables of ImageNet-1K and ADE20K",
+        source="ImageNet: paper, table of ImageNet-1K; ADE20K: youngwanLEE/MPViT, semantic_segmentation/README.md",
         licence="GPL-3.0 or commercial",
         sizes={
             "tiny": Published("78.2 (1K, 224)"),

@@ -44,11 +44,8 @@ def table_rows(text: str) -> list[list[str]]:
 
 
 def test_every_size_has_a_name_among_the_facts() -> None:
-    """A size that its authors publish nothing about is listed, so that a misspelt one is not taken for it."""
-    silent = {("VAN", "b4"), ("VAN", "b5")}
     for family, sizes in all_sizes().items():
-        assert {(family, size) for size in sizes} - {(family, size) for size in FACTS[family].sizes} <= silent
-        assert set(FACTS[family].sizes) <= set(sizes)
+        assert set(FACTS[family].sizes) == set(sizes)
 
 
 def test_swin_has_the_width_of_the_published_recipe() -> None:

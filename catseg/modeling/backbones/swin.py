@@ -15,6 +15,7 @@ from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
 from catseg.modeling.backbones.pyramid import PyramidBackbone
+from catseg.modeling.layers.windows import join_windows, shifted_window_mask, split_windows
 
 PATCH_SIZE = 4
 
@@ -36,9 +37,30 @@ class PaddedSwinBlock(SwinTransformerBlock):
         )
 
     def _attn(self, x: Tensor) -> Tensor:
-        _, height, width, _ = x.shape
-        padded = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
-        return super()._attn(padded)[:, :height, :width]
+        """Attend within windows, `(B, H, W, C)` to the same shape; padded tokens have queries, keys and values too."""
+        attn, (window, _), (shift, _) = self.attn, self.window_size, self.shift_size
+        height, width = x.shape[1:3]
+        padding = (0, 0, 0, -width % window, 0, -height % window)
+        # What a linear layer makes of padding is its bias, so that padding comes after it.
+        qkv = F.pad(F.linear(x, attn.qkv.weight), padding) + attn.qkv.bias if any(padding) else attn.qkv(x)
+        size = (qkv.shape[1], qkv.shape[2])
+        if shift:
+            qkv = qkv.roll((-shift, -shift), (1, 2))
+        query, key, value = (split_windows(part, window, attn.num_heads) for part in qkv.chunk(3, dim=-1))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(size, like=x))
+        out = join_windows(out, window, attn.num_heads, size)
+        if shift:
+            out = out.roll((shift, shift), (1, 2))
+        return attn.proj(out[:, :height, :width])
+
+    def _bias(self, size: tuple[int, int], like: Tensor) -> Tensor:
+        """What is added to the scores, for a padded map of `size`: `(1, windows * heads, w * w, w * w)`."""
+        (window, _), (shift, _) = self.window_size, self.shift_size
+        windows = (size[0] // window) * (size[1] // window)
+        bias = self.attn._get_rel_pos_bias().expand(windows, -1, -1, -1)
+        if shift:
+            bias = bias + shifted_window_mask(size, window, shift, 1, like).transpose(0, 1)
+        return bias.flatten(0, 1).unsqueeze(0)
 
 
 class SwinStage(nn.Module):

@@ -5,11 +5,12 @@ segmentation code; their detection code adds other ViT features.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from timm.layers import PatchEmbed, calculate_drop_path_rates
 from torch import Tensor, nn
@@ -141,6 +142,22 @@ class ViTAdapter(SizedBackbone):
             self.add_module(_norm_name(name), nn.BatchNorm2d(embed_dim))
         self._init_weights()
         self.freeze(freeze_at)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Read what `SizedBackbone.from_config` reads.
+
+        Raises:
+            ValueError: besides, if the cost volume of CAT-Seg, whose cells are 16 pixels, asks for images whose sides
+                are no multiples of 32.
+        """
+        grid = cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
+        if cfg.MODEL.META_ARCHITECTURE == "CATSeg" and any(cells % (STRIDES[-1] // PATCH_SIZE) for cells in grid):
+            raise ValueError(
+                f"with {cls.__name__}, MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION must be even, got {list(grid)}: images "
+                f"need sides that are multiples of {STRIDES[-1]} pixels, and each cell is {PATCH_SIZE}"
+            )
+        return super().from_config(cfg, input_shape)
 
     @property
     def size_divisibility(self) -> int:

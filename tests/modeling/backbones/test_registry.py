@@ -13,7 +13,7 @@ from detectron2.modeling.meta_arch.semantic_seg import SemanticSegmentor, SemSeg
 
 from catseg.config import add_catseg_config, load_config
 from catseg.modeling import backbones
-from catseg.modeling.backbones import D2SwinTransformer
+from catseg.modeling.backbones import D2SwinTransformer, TimmBackbone
 from catseg.modeling.backbones.pyramid import PyramidBackbone, SizedBackbone
 
 SMALL_SWIN = {"embed_dim": 8, "depths": [1, 2, 1], "num_heads": [1, 2, 4], "window_size": 4}
@@ -23,12 +23,15 @@ FAMILIES: dict[str, type[SizedBackbone]] = {
     if issubclass(family, SizedBackbone) and family.sizes
 }
 SIZES = [(name, size) for name, family in FAMILIES.items() for size in family.sizes]
-SMALLEST = ["D2SwinTransformer", *FAMILIES]
+TIMM = ["resnet10t", "convnext_atto", "pvt_v2_b0"]
+SMALLEST = ["D2SwinTransformer", *FAMILIES, *TIMM]
 
 
 def build(name: str, size: str | None = None, **options: Any) -> PyramidBackbone:
-    """A backbone, of its family's first size if none is given."""
+    """A backbone, of its family's first size if none is given; the names in `TIMM` are timm's."""
     torch.manual_seed(0)
+    if name in TIMM:
+        return TimmBackbone(name=name, **options)
     if name == "D2SwinTransformer":
         return D2SwinTransformer(**SMALL_SWIN | options)
     family = FAMILIES[name]
@@ -37,7 +40,7 @@ def build(name: str, size: str | None = None, **options: Any) -> PyramidBackbone
 
 
 def test_every_family_is_registered() -> None:
-    for name, family in FAMILIES.items():
+    for name, family in {**FAMILIES, "D2SwinTransformer": D2SwinTransformer, "TimmBackbone": TimmBackbone}.items():
         assert BACKBONE_REGISTRY.get(name) is family
 
 
@@ -181,6 +184,8 @@ def test_drop_path_acts_in_training_alone(name: str) -> None:
     backbone = build(name, drop_path_rate=0.9)
     image = torch.randn(4, 3, 64, 64)
     with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)  # some branches start at 0
         backbone.eval()
         assert torch.equal(backbone(image)["res4"], backbone(image)["res4"])
         backbone.train()

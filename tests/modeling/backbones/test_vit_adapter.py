@@ -2,9 +2,11 @@ import re
 
 import pytest
 import torch
+from detectron2.modeling import build_backbone
 from torch import Tensor, nn
 
 from catseg.checkpoint.backbones import CONVERTERS
+from catseg.config import load_config
 from catseg.modeling.backbones import ViTAdapter
 from catseg.modeling.backbones.vit_adapter_blocks import Layout, ViTBlock, WindowAttention, join_levels
 
@@ -108,6 +110,17 @@ def test_sides_that_are_no_multiple_of_32_are_named(size: tuple[int, int]) -> No
     assert backbone.size_divisibility == 32
     with pytest.raises(ValueError, match=rf"multiples of 32 pixels, got {size[0]} x {size[1]}: pad or resize"):
         backbone(torch.zeros(1, 3, *size))
+
+
+@pytest.mark.parametrize("grid", [(25, 24), (24, 7)])
+def test_odd_cost_volumes_are_refused_before_anything_is_built(grid: tuple[int, int]) -> None:
+    cfg = load_config("configs/backbones/catseg_vit_adapter_tiny_ade150.yaml")
+    cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION = list(grid)
+    with pytest.raises(ValueError, match=rf"FEATURE_RESOLUTION must be even, got \[{grid[0]}, {grid[1]}\]"):
+        build_backbone(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "SemanticSegmentor"  # has no cost volume
+    with torch.device("meta"):
+        assert isinstance(build_backbone(cfg), ViTAdapter)
 
 
 def test_epsilons() -> None:
