@@ -14,14 +14,14 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import RLock
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from tqdm import tqdm
@@ -182,16 +182,26 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> None:
     """Run the command."""
+    args = parse_arguments(sys.argv[1:])
+    run_as_command("shapes_demo", lambda: demo(args))
+
+
+def run_as_command(name: str, command: Callable[[], int]) -> NoReturn:
+    """Run a command that may call `run_jobs`, and exit: mistakes become one line, Ctrl-C and `kill` end all jobs.
+
+    Args:
+        name: of the command, for messages.
+        command: returns the exit status.
+    """
     os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "30")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = parse_arguments(sys.argv[1:])
     _end_tidily_on_sigterm()
     try:
-        status = demo(args)
+        status = command()
     except USER_ERRORS as error:
-        sys.exit(f"shapes_demo: {_message(error)}")
+        sys.exit(f"{name}: {_message(error)}")
     except KeyboardInterrupt:
-        sys.stderr.write("shapes_demo: interrupted; the same command goes on from what is finished\n")
+        sys.stderr.write(f"{name}: interrupted; the same command goes on from what is finished\n")
         status = INTERRUPTED
     sys.exit(status)
 
