@@ -3,15 +3,17 @@
 import codecs
 import collections
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 # Everything else that a pickle may ask for is refused. NumPy's internals moved between its versions 1 and 2.
-_MAKE_ARRAY, _MAKE_SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+_MAKE_ARRAY, MAKE_SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
 _FROM_BUFFER = np.zeros(1).__reduce_ex__(5)[0]
-_ALLOWED: dict[tuple[str, str], Any] = {
+_ARRAYS: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): codecs.encode,  # bytes, in the protocol of Python 2
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("numpy", "dtype"): np.dtype,
@@ -21,7 +23,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
         for core in ("numpy.core", "numpy._core")
         for module, name, function in (
             ("multiarray", "_reconstruct", _MAKE_ARRAY),
-            ("multiarray", "scalar", _MAKE_SCALAR),
+            ("multiarray", "scalar", MAKE_SCALAR),
             ("numeric", "_frombuffer", _FROM_BUFFER),
         )
     },
@@ -29,18 +31,24 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers of plain values and arrays, and nothing that runs code."""
+    """Unpickles containers of plain values and arrays, and nothing that runs code.
+
+    Attributes:
+        allowed: all that a pickle may ask for, by module and name.
+    """
+
+    allowed: ClassVar[Mapping[tuple[str, str], Any]] = MappingProxyType(_ARRAYS)
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle asks for, if it is part of an array.
+        """Return what a pickle asks for, if it is allowed.
 
         Raises:
             pickle.UnpicklingError: if it is something else.
         """
         try:
-            return _ALLOWED[module, name]
+            return self.allowed[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is neither a plain value nor an array") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is more than data") from None
 
 
 def load_pickle(path: Path) -> Any:

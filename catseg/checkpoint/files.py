@@ -1,8 +1,6 @@
 """Checkpoint files: found, and read without running any code that they may hold."""
 
 import argparse
-import codecs
-import collections
 import io
 import logging
 import os
@@ -10,12 +8,14 @@ import pickle
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
+
+from catseg.safe_pickle import MAKE_SCALAR, ArrayUnpickler
 
 logger = logging.getLogger(__name__)
 
@@ -24,43 +24,27 @@ LAST, BEST = "last_checkpoint", "model_best"
 # What training programs put weights under: Detectron2 and most backbones' authors, and OpenMMLab's.
 _CONTAINERS = ("model", "state_dict")
 
-# Everything else that a pickle may ask for is refused. NumPy's internals moved between its versions 1 and 2.
-_MAKE_ARRAY, _MAKE_SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("_codecs", "encode"): codecs.encode,  # bytes, in the protocol of Python 2
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy.core.multiarray", "_reconstruct"): _MAKE_ARRAY,
-    ("numpy._core.multiarray", "_reconstruct"): _MAKE_ARRAY,
-    ("numpy.core.multiarray", "scalar"): _MAKE_SCALAR,
-    ("numpy._core.multiarray", "scalar"): _MAKE_SCALAR,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
-}
-
-
 # What training programs store beside tensors, and torch does not know to be plain values: options and a best score.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *{type(np.dtype(code)) for code in f"?{np.typecodes['AllInteger']}{np.typecodes['AllFloat']}"},
-    (_MAKE_SCALAR, "numpy.core.multiarray.scalar"),
-    (_MAKE_SCALAR, "numpy._core.multiarray.scalar"),
+    (MAKE_SCALAR, "numpy.core.multiarray.scalar"),
+    (MAKE_SCALAR, "numpy._core.multiarray.scalar"),
 ]
 
 # An environment variable, and no config key, so that no config file that came with the weights can set it.
 UNSAFE_PICKLE = "CATSEG_UNSAFE_PICKLE"
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _TensorUnpickler(ArrayUnpickler):
     """Unpickles containers of arrays and tensors, and nothing that runs code."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is neither array nor tensor") from None
+    allowed: ClassVar = {
+        **ArrayUnpickler.allowed,
+        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+        ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
+    }
 
 
 def require_file(path: str | Path, what: str) -> Path:
@@ -153,7 +137,7 @@ def _unpickle(path: Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=not unsafe)
     with path.open("rb") as file:
-        return (pickle.Unpickler if unsafe else _ArrayUnpickler)(file, encoding="latin1").load()
+        return (pickle.Unpickler if unsafe else _TensorUnpickler)(file, encoding="latin1").load()
 
 
 def _why_not(path: Path, error: Exception) -> str:
