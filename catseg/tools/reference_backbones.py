@@ -39,7 +39,8 @@ def _require(family: str, args: Mapping[str, Any], supported: Mapping[str, Any])
 
 
 def _build_swin(args: Mapping[str, Any], out_features: tuple[str, ...]) -> nn.Module:
-    _require("Swin", args, {"patch_size": 4, "in_chans": 3, "qkv_bias": True, "qk_scale": None, "ape": False})
+    fixed = {"patch_size": 4, "in_chans": 3, "patch_norm": True, "qkv_bias": True, "qk_scale": None, "ape": False}
+    _require("Swin", args, fixed)
     return D2SwinTransformer(
         embed_dim=args["embed_dim"],
         depths=args["depths"],
