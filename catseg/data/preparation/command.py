@@ -46,7 +46,8 @@ def main(description: str | None, prepared: Prepared, arguments: Sequence[str] |
     except BrokenProcessPool:
         _say(sys.stderr, "A worker process died, perhaps for lack of memory. Run again to go on, with fewer --workers.")
     except (CannotWriteError, OSError) as error:
-        _say(sys.stderr, f"Stopped: {error}", "Once files can be written there, run the same command again to go on.")
+        _say(sys.stderr, f"Stopped, below {root}: {error}")
+        _say(sys.stderr, "Once files can be written there, run the same command again to go on.")
     return _FAILED
 
 

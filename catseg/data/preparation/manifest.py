@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -44,13 +44,16 @@ class Manifest:
 
     @contextmanager
     def recording(self) -> Iterator["Manifest"]:
-        """Open it for `record`. Whatever ends the block, the file is in order afterwards."""
+        """Open it for `record`, and sort it when the block ends."""
         self._write()
         try:
             with self.path.open("a", encoding="utf-8") as self._journal:
                 yield self
-        finally:
-            self._write()
+        except BaseException:
+            with suppress(OSError):  # the disk may be full; what was recorded is there
+                self._write()
+            raise
+        self._write()
 
     def record(self, digests: Mapping[Path, str]) -> None:
         """Add files, within `recording`; at once on disk, so that a run that is killed can go on."""
