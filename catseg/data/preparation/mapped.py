@@ -36,12 +36,13 @@ class MappedLabels:
 
     def find(self, spec: DatasetSpec, root: Path) -> list[Job]:
         """List all jobs of a split, as `Recipe` describes."""
+        images, sources, targets = (root / part for part in (spec.image_dir, spec.source_label_dir, spec.label_dir))
         return [
             Job(
                 name=name,
-                image=root / spec.image_dir / f"{name}.{spec.image_extension}",
-                labels=root / spec.source_label_dir / f"{name}.png",
-                target=root / spec.label_dir / f"{name}.{spec.label_extension}",
+                image=images / f"{name}.{spec.image_extension}",
+                labels=sources / f"{name}.png",
+                target=targets / f"{name}.{spec.label_extension}",
             )
             for name in self.names(spec, root)
         ]
