@@ -220,8 +220,9 @@ def _check_best_metric(cfg: CfgNode) -> None:
     results = {}
     for name in cfg.DATASETS.TEST:
         metadata = MetadataCatalog.get(name)
-        made_up = np.eye(len(metadata.stuff_classes), dtype=np.int64)
-        results[name] = {"sem_seg": scores(made_up, metadata.stuff_classes, metadata.get("score_groups"))}
+        classes = metadata.get("scored_classes", metadata.stuff_classes)
+        made_up = np.eye(len(classes), dtype=np.int64)
+        results[name] = {"sem_seg": scores(made_up, classes, metadata.get("score_groups"))}
     if results:
         find_metric(results, cfg.TEST.BEST_METRIC)
 

@@ -95,6 +95,13 @@ def test_processes_that_cannot_be_are_an_error(arguments, flags, message):
         setup(arguments(flags, MODEL__DEVICE=device))
 
 
+def test_the_best_metric_is_of_the_classes_that_are_scored(arguments):
+    MetadataCatalog.get("toy_test").set(scored_classes=["grass", "background"])
+    setup(arguments(TEST__BEST_METRIC="sem_seg/IoU-background"))
+    with pytest.raises(ValueError, match="'sem_seg/IoU-sky', but"):
+        setup(arguments(TEST__BEST_METRIC="sem_seg/IoU-sky"))
+
+
 def test_a_picture_per_process_needs_no_crop(arguments):
     setup(arguments(INPUT__CROP__ENABLED=False, SOLVER__IMS_PER_BATCH=1))
 
