@@ -115,6 +115,11 @@ def time_in_turn(
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
+def work_clock() -> Clock:
+    """What tells how long a computation takes: processor time where one thread computes, else the time that passes."""
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
 def time_in_units(calls: Mapping[str, Call], *, rounds: int) -> dict[str, CalibratedTiming]:
     """Time alternatives side by side, each run between two calibrations; nothing is run before that.
 
@@ -125,7 +130,7 @@ def time_in_units(calls: Mapping[str, Call], *, rounds: int) -> dict[str, Calibr
     Returns:
         Name to timing.
     """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    clock = work_clock()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     units: dict[str, list[float]] = {name: [] for name in calls}
     before = calibrate(clock=clock)
@@ -168,11 +173,12 @@ class StageClock:
     """Adds up the time that is spent in chosen methods.
 
     Attributes:
-        seconds: of each stage; what a stage spends inside another one is counted there too.
+        seconds: of each stage, by `work_clock`; what a stage spends inside another one is counted there too.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._clock = work_clock()
 
     @contextmanager
     def watch(self, stages: dict[str, list[tuple[object, str]]]) -> Iterator[None]:
@@ -184,7 +190,7 @@ class StageClock:
         watched = [(owner, name, stage) for stage, methods in stages.items() for owner, name in methods]
         replaced = [(owner, name, vars(owner).get(name)) for owner, name, _ in watched]
         for owner, name, stage in watched:
-            setattr(owner, name, self._timed(stage, getattr(owner, name)))
+            setattr(owner, name, self.timed(stage, getattr(owner, name)))
         try:
             yield
         finally:
@@ -194,13 +200,14 @@ class StageClock:
                 else:
                     setattr(owner, name, before)
 
-    def _timed(self, stage: str, method: Callable[..., Result]) -> Callable[..., Result]:
+    def timed(self, stage: str, method: Callable[..., Result]) -> Callable[..., Result]:
+        """`method`, counted as a stage whenever it is called."""
         self.seconds.setdefault(stage, 0.0)
 
         def timed(*args: Any, **kwargs: Any) -> Result:
-            start = time.perf_counter()
+            start = self._clock()
             result = method(*args, **kwargs)
-            self.seconds[stage] += time.perf_counter() - start
+            self.seconds[stage] += self._clock() - start
             return result
 
         return timed

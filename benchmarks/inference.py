@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,14 @@ class Case:
 
 @dataclass
 class Result:
-    """What was found of a case: runs, seconds per run of each stage, peak in GiB, and how the output compares."""
+    """What was found of a case.
+
+    Attributes:
+        timing: the runs.
+        stages: seconds per run of each stage; what is left, cutting and argmax, counts as post-processing.
+        peak: GiB above the loaded model.
+        checks: how the output compares with others.
+    """
 
     timing: CalibratedTiming
     stages: dict[str, float]
@@ -112,17 +118,19 @@ class Network:
         text = self.model.text_features(self.model.classes)
 
         def ours() -> Tensor:
+            self.model.test_dtype = DTYPES[case.dtype]
             if labels:
                 return self.model.predict_labels([{"image": image}])[0]["labels"]
             return self.model([{"image": image}])[0]["sem_seg"]
 
         def plain() -> Tensor:
             assert self.plain is not None
-            probabilities = self.plain(image, text, case.size)
+            with torch.autocast("cpu", dtype=DTYPES[case.dtype], enabled=case.dtype != "float32"):
+                probabilities = self.plain(image, text, case.size)
             return probabilities.argmax(dim=0) if labels else probabilities
 
         def run() -> Tensor:
-            with torch.inference_mode(), _autocast(case.dtype):
+            with torch.inference_mode():
                 return plain() if case.plain else ours()
 
         return run
@@ -134,8 +142,8 @@ def stages_of(model: CATSeg) -> dict[str, list[tuple[object, str]]]:
     layers = [layer for _, layer in aggregator.get_submodule("layers").named_children()]
     return {
         "text": [(model, "text_features")],
-        "CLIP": [(model, "dense_features")],
-        "backbone": [(model, "backbone_maps")],
+        "CLIP": [(type(model.image_encoder), "encode")],
+        "backbone": [(model.backbone, "forward")],
         "cost volume": [(aggregator.get_submodule("cost_embedding"), "forward")],
         "spatial": [(layer.get_submodule("spatial"), "forward") for layer in layers],
         "class": [(layer.get_submodule("class_"), "forward") for layer in layers],
@@ -155,13 +163,12 @@ def measure(case: Case, network: Network, *, rounds: int, checks: dict[str, floa
     """Time a case and take its peak; `checks` tells how its output compares with others."""
     peak = in_fresh_process(measure_peak, case)
     clock = StageClock()
-    call = network.call(case)
+    call = clock.timed("all", network.call(case))
     with clock.watch({} if case.plain else stages_of(network.model)):
         timing = time_in_units({"run": call}, rounds=rounds)["run"]
     stages = {name: seconds / rounds for name, seconds in clock.seconds.items()}
-    if stages:  # what is left: cutting, guidance, argmax
-        stages["post-processing"] = sum(timing.seconds) / rounds - sum(stages.values())
-    return Result(timing, stages, peak, checks)
+    rest = stages.pop("all") - sum(stages.values())
+    return Result(timing, stages | {"post-processing": rest} if stages else {}, peak, checks)
 
 
 def compare(case: Case, network: Network) -> dict[str, float]:
@@ -241,10 +248,6 @@ def _row(case: Case, result: Result) -> dict[str, str]:
 
 def _measures(figures: dict[str, Any]) -> dict[str, float]:
     return {name: figures[name] for name in ("units", "peak_gib_above_model") if figures[name] is not None}
-
-
-def _autocast(dtype: str) -> AbstractContextManager[Any]:
-    return nullcontext() if dtype == "float32" else torch.autocast("cpu", dtype=DTYPES[dtype])
 
 
 def _size(text: str) -> tuple[int, int]:

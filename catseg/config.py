@@ -162,7 +162,10 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
     cfg.TEST.CROPS_PER_CHUNK = 4  # windows that go through the network at once
-    cfg.TEST.CLASSES_PER_CHUNK = 32  # classes that are decoded and merged at once
+    # Class maps that are aggregated, decoded and merged at once. 0 is 4 on a processor, to stay in its cache, and 64 on
+    # a GPU, to fill it.
+    cfg.TEST.CLASSES_PER_CHUNK = 0
+    cfg.TEST.DTYPE = "float32"  # computing type of inference: float32, bfloat16 or float16
     # With TEST.AUG.ENABLED, the image is resized to each of these in place of SLIDING_SIZE, in its aspect: lengths of
     # the shorter side, in pixels. Without SLIDING_WINDOW there is one size. AUG.FLIP has each looked at mirrored, too.
     cfg.TEST.AUG.MIN_SIZES = (512, 640, 768)

@@ -5,6 +5,7 @@ Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W c
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -46,7 +47,8 @@ class CATSeg(nn.Module):
         ignore_label: int = 255,
         loss_weight: float = 1.0,
         crops_per_chunk: int = 4,
-        classes_per_chunk: int = 32,
+        classes_per_chunk: int = 4,
+        test_dtype: torch.dtype = torch.float32,
     ) -> None:
         """Join the parts.
 
@@ -63,7 +65,8 @@ class CATSeg(nn.Module):
             ignore_label: label of pixels without a class in training.
             loss_weight: factor on the loss.
             crops_per_chunk: crops that go through the network at once in inference.
-            classes_per_chunk: classes that are aggregated, decoded and merged at once in inference.
+            classes_per_chunk: class maps that are aggregated, decoded and merged at once in inference.
+            test_dtype: computing type of inference: float32 computes in that of the weights, the others by autocast.
 
         Raises:
             ValueError: if a chunk is smaller than 1.
@@ -85,6 +88,7 @@ class CATSeg(nn.Module):
         self.loss_weight = loss_weight
         self.crops_per_chunk = crops_per_chunk
         self.classes_per_chunk = classes_per_chunk
+        self.test_dtype = test_dtype
         self._train_classes: tuple[str, ...] = ()
         self._classes: tuple[str, ...] = ()
 
@@ -115,7 +119,8 @@ class CATSeg(nn.Module):
             "ignore_label": head.IGNORE_VALUE,
             "loss_weight": head.LOSS_WEIGHT,
             "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK,
-            "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK,
+            "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK or (4 if cfg.MODEL.DEVICE == "cpu" else 64),
+            "test_dtype": _test_dtype(cfg.TEST.DTYPE),
         }
 
     @property
@@ -208,7 +213,7 @@ class CATSeg(nn.Module):
         """
         dense, maps = self.image_features(crops)
         dense = dense[:, 1:].unflatten(1, self.image_encoder.grid)
-        return self.sem_seg_head(dense, maps, text_features, chunk=max(1, self.classes_per_chunk // len(crops)))
+        return self.sem_seg_head(dense, maps, text_features, chunk=self.classes_per_chunk)
 
     def dense_features(self, crops: Tensor) -> Tensor:
         """CLIP's features of crops `(B, 3, h, w)`: class token and patches, `(B, 1 + H * W, C)`."""
@@ -239,6 +244,12 @@ class CATSeg(nn.Module):
         loss = class_wise_bce(logits, target, ignore_label=self.ignore_label)
         return {"loss_sem_seg": loss * self.loss_weight}
 
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Low precision if it is asked for; else what is on outside."""
+        if self.test_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.test_dtype)
+
     @torch.no_grad()
     def _probabilities(self, item: Mapping[str, Any]) -> Iterator[tuple[int, Tensor]]:
         """Full-size probabilities of one picture, some classes at a time: first class, `(classes, height, width)`.
@@ -249,14 +260,18 @@ class CATSeg(nn.Module):
         image_size = (image.shape[-2], image.shape[-1])
         text = self.text_features(self._classes)
         crops = self.view.split(image)
-        logits = torch.cat(
-            [
-                self.logits(torch.stack(crops[i : i + self.crops_per_chunk]).float(), text).float()
-                for i in range(0, len(crops), self.crops_per_chunk)
-            ]
-        )
+        chunks = [torch.stack(crops[i : i + self.crops_per_chunk]) for i in range(0, len(crops), self.crops_per_chunk)]
+        with self._autocast():
+            logits = torch.cat([self.logits(chunk.float(), text).float() for chunk in chunks])
         output_size = _output_size(item)
         yield from merge_in_chunks(self.view, logits, image_size, output_size, classes=self.classes_per_chunk)
+
+
+def _test_dtype(name: str) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ValueError(f"TEST.DTYPE must be one of {', '.join(known)}, got {name!r}")
+    return known[name]
 
 
 def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:

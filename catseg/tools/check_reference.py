@@ -158,7 +158,8 @@ def _recorded(model: CATSeg) -> Iterator[dict[str, Tensor]]:
 
     def keep(part: nn.Module, name: str) -> RemovableHandle:
         def hook(_module: nn.Module, _inputs: tuple[Tensor], output: Tensor) -> None:
-            recorded[name] = output.permute(0, 4, 1, 2, 3).clone()  # (B, T, H, W, D) to (B, D, T, H, W)
+            piece = output.permute(0, 4, 1, 2, 3)  # some crops; (B, T, H, W, D) to (B, D, T, H, W)
+            recorded[name] = torch.cat((recorded[name], piece)) if name in recorded else piece.clone()
 
         return part.register_forward_hook(hook)
 

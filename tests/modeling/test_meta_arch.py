@@ -245,10 +245,28 @@ def test_each_clip_parameter_is_stored_once(model: CATSeg) -> None:
     assert not any("pixel" in name for name in model.state_dict())
 
 
-@pytest.mark.parametrize("key", ["TEST__CROPS_PER_CHUNK", "TEST__CLASSES_PER_CHUNK"])
-def test_empty_chunks_are_named(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(("key", "value"), [("TEST__CROPS_PER_CHUNK", 0), ("TEST__CLASSES_PER_CHUNK", -1)])
+def test_empty_chunks_are_named(tmp_path: Path, key: str, value: int) -> None:
     with pytest.raises(ValueError, match="CROPS_PER_CHUNK and CLASSES_PER_CHUNK must be positive"):
-        tiny_model(tmp_path, **{key: 0})
+        tiny_model(tmp_path, **{key: value})
+
+
+def test_low_precision_by_config(tmp_path: Path) -> None:
+    full, half = (tiny_model(tmp_path, TEST__DTYPE=dtype) for dtype in ("float32", "bfloat16"))
+    half.load_state_dict(full.state_dict())
+    for network in (full, half):
+        network.set_vocabulary(CLASSES)
+    item = {"image": picture(50, 60)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (expected,) = full([item])
+    (found,) = half([item])
+    assert torch.equal(found["sem_seg"], expected["sem_seg"])
+    assert not torch.equal(found["sem_seg"], full([item])[0]["sem_seg"])
+
+
+def test_an_unknown_precision_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"TEST\.DTYPE must be one of float32, bfloat16, float16, got 'half'"):
+        tiny_model(tmp_path, TEST__DTYPE="half")
 
 
 def test_large_pictures_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def test_published_network(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_version_2(capsys: pytest.CaptureFixture[str]) -> None:
     errors = run("v2_base.npz", capsys)
-    assert len(errors) == 20
+    assert len(errors) == 21
     assert {"train_loss", "grad_norms", "trainable", "text_features_test"} <= set(errors)
     assert max(error for name, error in errors.items() if not name.startswith("grad/")) < 1e-4
 

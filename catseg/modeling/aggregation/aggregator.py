@@ -70,11 +70,23 @@ class Aggregator(nn.Module):
             image_features: dense CLIP features `(B, H, W, C)`.
             maps: backbone maps `(B, channels, ...)`, finest first, the coarsest `H x W`.
             text_features: `(T, P, C)`, L2-normalised.
-            chunk: classes to work on at once where no gradient is recorded; the result does not depend on it.
+            chunk: class maps to work on at once where no gradient is recorded; the result does not depend on it. The
+                crops are worked on one after the other if each alone has more.
 
         Returns:
             `(B, T, 4 * H, 4 * W)`.
         """
+        together = len(image_features) if torch.is_grad_enabled() else max(1, chunk // len(text_features))
+        if together >= len(image_features):
+            return self._logits(image_features, maps, text_features, chunk=max(1, chunk // len(image_features)))
+        pyramids = zip(*(level.split(together) for level in maps), strict=True)
+        crops = zip(image_features.split(together), pyramids, strict=True)
+        return torch.cat(
+            [self._logits(dense, levels, text_features, chunk=chunk // together) for dense, levels in crops]
+        )
+
+    def _logits(self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int) -> Tensor:
+        """As `forward`, for `chunk` classes of all crops at once."""
         number = len(text_features)
         text_features = text_features.unsqueeze(0)
         if not 0 < self.max_classes < number:

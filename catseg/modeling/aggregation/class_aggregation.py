@@ -11,6 +11,7 @@ from einops import rearrange
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from catseg.modeling.aggregation.guided_attention import GuidedAttention
 from catseg.modeling.layers.chunking import map_chunks
 from catseg.modeling.layers.linear_attention import RepeatedToken, linear_attention
 
@@ -31,46 +32,40 @@ def softmax_attention(query: Tensor, key: Tensor, value: Tensor, repeated: Repea
 ATTENTION_TYPES = {"linear": linear_attention, "full": softmax_attention}
 
 
-class GuidedClassAttention(nn.Module):
-    """Attention over classes whose queries and keys also see the text guidance, which is projected once and added."""
+class GuidedClassAttention(GuidedAttention):
+    """Attention over classes, guided by their names."""
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, attention_type: str) -> None:
-        super().__init__()
+        super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads)
         if attention_type not in ATTENTION_TYPES:
             raise ValueError(f"ATTENTION_TYPE must be one of {', '.join(ATTENTION_TYPES)}, got {attention_type!r}")
-        self.dim, self.heads = dim, heads
         self.attend = ATTENTION_TYPES[attention_type]
-        self.q = nn.Linear(dim + guidance_dim, dim)
-        self.k = nn.Linear(dim + guidance_dim, dim)
-        self.v = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, guidance: Tensor, repeated: RepeatedToken | None = None) -> Tensor:
         """Attend.
 
         Args:
             x: normed tokens `(B, N, T, D)`.
-            guidance: text guidance `(B, T, G)`, or `(1, T, G)` for all crops.
+            guidance: what `project_guidance` gave: `(B, 1, T, 2 * D)`, or `(1, 1, T, 2 * D)` for all crops.
             repeated: what `repeat` gave, if there are tokens besides those of the classes.
 
         Returns:
             `(B, N, T, D)`.
         """
-        guidance = guidance.unsqueeze(1)
-        query, key = (self._split(self._project(layer, x, guidance)) for layer in (self.q, self.k))
-        out = self.attend(query, key, self._split(self.v(x)), repeated)
+        out = self.attend(*self._heads(x, guidance), repeated)
         return rearrange(out, "(b n) k t d -> b n t (k d)", b=len(x))
 
     def repeat(self, x: Tensor, guidance: Tensor, *, count: int) -> RepeatedToken:
         """Project a normed token `(1, 1, D)` with its guidance `(1, 1, G)`, which is there `count` times."""
-        key = self._project(self.k, x, guidance)
-        return RepeatedToken(key=self._split(key.unsqueeze(0)), value=self._split(self.v(x).unsqueeze(0)), count=count)
+        _, key, value = self._heads(x.unsqueeze(0), self.project_guidance(guidance).unsqueeze(0))
+        return RepeatedToken(key=key, value=value, count=count)
 
-    def _project(self, layer: nn.Linear, x: Tensor, guidance: Tensor) -> Tensor:
-        """`layer` of the two concatenated, where `guidance` lacks axes of `x` or has length 1 there."""
-        return F.linear(x, layer.weight[:, : self.dim]) + F.linear(guidance, layer.weight[:, self.dim :], layer.bias)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b n t (k d) -> (b n) k t d", k=self.heads)
+    def _heads(self, x: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values `(B * N, heads, T, D / heads)`."""
+        query, key, value = rearrange(
+            self.project(x, guidance), "b n t (i k d) -> i (b n) k t d", i=3, k=self.heads
+        ).unbind()
+        return query, key, value
 
 
 class ClassAggregation(nn.Module):
@@ -119,27 +114,37 @@ class ClassAggregation(nn.Module):
         """Aggregate over the classes.
 
         Args:
-            x: `(B, T, H, W, D)`, with at most `class_tokens` classes if that is not 0.
+            x: `(B, T, H, W, D)`, with at most `class_tokens` classes if that is not 0; overwritten where no gradient is
+                recorded.
             text_guidance: `(B, T, G)`, or `(1, T, G)` for all crops.
-            chunk: rows of maps (as many as this number of class maps has) to work on at once.
+            chunk: cells of maps (as many as this number of class maps has) to work on at once.
 
         Returns:
             `(B, T, H, W, D)`: the input plus the block's output, which holds its input once more.
         """
         _, classes, height, width, _ = x.shape
         pooling = self.pooling if self.training else self.pooling_test
-        pooled = _pool(x, pooling)
+        guidance = self.attn.project_guidance(text_guidance).unsqueeze(1)
         padding = self._padding(classes)
 
-        def run_block(rows: Tensor) -> Tensor:
-            tokens = rearrange(rows, "b t h w d -> b (h w) t d")
-            tokens = tokens + self.attn(self.norm1(tokens), text_guidance, padding)
+        def run_block(cells: Tensor) -> Tensor:
+            tokens = rearrange(cells, "b t n d -> b n t d").contiguous()
+            tokens = tokens + self.attn(self.norm1(tokens), guidance, padding)
             tokens = tokens + self.mlp(self.norm2(tokens))
-            return rearrange(tokens, "b (h w) t d -> b t h w d", h=rows.shape[2])
+            return rearrange(tokens, "b n t d -> b t n d")
 
-        rows = max(1, pooled.shape[2] * chunk // classes)
-        out = run_block(pooled) if torch.is_grad_enabled() else map_chunks(run_block, pooled, dim=2, size=rows)
-        return x + _resize(out, (height, width))
+        pooled = _pool(x, pooling)
+        cells = pooled.flatten(2, 3)
+        if torch.is_grad_enabled():
+            return x + _resize(run_block(cells).view(pooled.shape), (height, width))
+        size = max(1, cells.shape[2] * chunk // classes)
+        if pooling == 1:
+            out = map_chunks(lambda piece: piece + run_block(piece), cells, dim=2, size=size, in_place=True)
+            return out.view_as(x)
+        out = map_chunks(run_block, cells, dim=2, size=size, in_place=True).view_as(pooled)
+        for piece, addend in zip(x.split(chunk, dim=1), out.split(chunk, dim=1), strict=True):
+            piece += _resize(addend, (height, width))
+        return x
 
     def _padding(self, classes: int) -> RepeatedToken | None:
         """What the attention sees besides the classes: tokens that nobody reads, so only their keys and values."""

@@ -3,12 +3,19 @@
 Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution, D hidden width.
 """
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from catseg.modeling.layers.chunking import map_chunks
+from catseg.modeling.layers.fourier import kernel_spectrum, maps_of, padded_size, spectrum
+
+FOURIER_TEMPLATES = 16  # from this many templates on, the convolution is cheaper in the frequency domain
+FOURIER_CLASSES = 32  # classes to embed there at once, at least: each chunk reads all of the kernel's spectrum
 
 
 def cosine_cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
@@ -49,7 +56,11 @@ def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, 
 
 
 class CostEmbedding(nn.Module):
-    """Embeds each class's cost map: a convolution from P templates to D channels, `conv`, for each class alike."""
+    """Embeds each class's cost map: a convolution from P templates to D channels, `conv`, for each class alike.
+
+    With many templates and full precision it is carried out in the frequency domain, where it is one product for each
+    frequency; the cost volume is linear in the image features, so these are transformed in its place.
+    """
 
     def __init__(self, *, num_templates: int, hidden_dim: int, kernel_size: int = 7) -> None:
         super().__init__()
@@ -67,10 +78,31 @@ class CostEmbedding(nn.Module):
             `(B, T, H, W, D)`.
         """
         image_features = F.normalize(image_features, dim=-1)
+        autocast = torch.is_autocast_enabled(image_features.device.type)
+        full_precision = image_features.dtype in (torch.float32, torch.float64) and not autocast
+        if full_precision and text_features.shape[2] >= FOURIER_TEMPLATES:
+            embed = self._in_frequency_domain(image_features)
+            return map_chunks(embed, text_features, dim=1, size=max(chunk, FOURIER_CLASSES))
 
-        def embed(text: Tensor) -> Tensor:
+        def convolve(text: Tensor) -> Tensor:
             cost = cosine_cost_volume(image_features, text)
             maps = self.conv(cost.flatten(0, 1).permute(0, 3, 1, 2))
             return maps.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
 
-        return map_chunks(embed, text_features, dim=1, size=chunk)
+        return map_chunks(convolve, text_features, dim=1, size=chunk)
+
+    def _in_frequency_domain(self, image_features: Tensor) -> Callable[[Tensor], Tensor]:
+        """What embeds some classes, text features `(B or 1, T, P, C)`, of L2-normalised image features."""
+        size = (image_features.shape[1], image_features.shape[2])
+        padded = padded_size(size, self.conv.kernel_size[0])
+        image, kernel = spectrum(image_features, padded), kernel_spectrum(self.conv.weight, padded)
+
+        def embed(text: Tensor) -> Tensor:
+            classes = text.shape[1]
+            prompts = text.flatten(1, 2).transpose(1, 2)
+            parts = (part.transpose(0, 1) @ prompts for part in (image.real, image.imag))
+            cost = rearrange(torch.complex(*parts), "b f (t p) -> f (b t) p", t=classes)
+            maps = maps_of(torch.bmm(cost, kernel), padded, size) + cast(Tensor, self.conv.bias)
+            return maps.unflatten(0, (-1, classes))
+
+        return embed

@@ -1,89 +1,66 @@
 """Spatial aggregation: every class's cost map is smoothed within windows, guided by the picture (section 3.2).
 
-Shapes: B crops, T classes, H x W tokens, D channels, G guidance channels.
+Shapes: B crops, T classes, H x W = L tokens, D channels, G guidance channels.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from catseg.modeling.aggregation.guided_attention import GuidedAttention
 from catseg.modeling.layers.chunking import map_chunks
-from catseg.modeling.layers.windows import join_windows, shifted_window_mask, split_windows
+from catseg.modeling.layers.windows import Regions, attention_regions
 
 
-class GuidedWindowAttention(nn.Module):
-    """Windowed attention whose queries and keys also see the appearance guidance.
+class GuidedRegionAttention(GuidedAttention):
+    """Attention within regions of a map, guided by the picture's appearance."""
 
-    Queries and keys are linear in tokens and guidance, so the guidance, which all classes have in common, is projected
-    once and added.
-    """
-
-    def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int) -> None:
-        super().__init__()
-        self.dim, self.heads, self.window = dim, heads, window
-        self.q = nn.Linear(dim + guidance_dim, dim)
-        self.k = nn.Linear(dim + guidance_dim, dim)
-        self.v = nn.Linear(dim, dim)
+    def __init__(self, *, dim: int, guidance_dim: int, heads: int) -> None:
+        super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads)
         self.proj = nn.Linear(dim, dim)
 
-    def project_guidance(self, guidance: Tensor) -> Tensor:
-        """The guidance's share of queries and keys: `(B, H, W, G)` to `(B, 1, H, W, 2 * D)`."""
-        weight = torch.cat((self.q.weight[:, self.dim :], self.k.weight[:, self.dim :]))
-        return F.linear(guidance, weight).unsqueeze(1)
-
-    def forward(self, x: Tensor, guidance: Tensor, *, shifted: bool) -> Tensor:
-        """Attend within windows.
+    def forward(self, x: Tensor, guidance: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+        """Attend within regions.
 
         Args:
-            x: normed tokens `(B, T, H, W, D)`.
-            guidance: what `project_guidance` gave.
-            shifted: move the windows by half their side.
+            x: normed tokens `(B, T, L, D)`, region by region.
+            guidance: what `project_guidance` gave of tokens in the same order: `(B, 1, L, 2 * D)`.
+            groups: as in `Regions`.
 
         Returns:
-            `(B, T, H, W, D)`.
-
-        Raises:
-            ValueError: if the windows do not tile the map.
+            `(B, T, L, D)`.
         """
-        size = (x.shape[2], x.shape[3])
-        window = min(self.window, *size)
-        if size[0] % window or size[1] % window:
-            raise ValueError(f"WINDOW_SIZES {self.window} does not tile FEATURE_RESOLUTION {list(size)}")
-        shift = window // 2 if shifted and min(size) > window else 0
-        qkv = F.linear(x, *self._token_projection())
-        qkv[..., : 2 * self.dim] += guidance
-        qkv = qkv.flatten(0, 1).roll((-shift, -shift), dims=(1, 2)) if shift else qkv.flatten(0, 1)
-        query, key, value = (split_windows(part, window, self.heads) for part in qkv.chunk(3, dim=-1))
-        mask = shifted_window_mask(size, window, shift, self.heads, like=query) if shift else None
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        out = join_windows(attended, window, self.heads, size)
-        out = out.roll((shift, shift), dims=(1, 2)) if shift else out
-        return self.proj(out.unflatten(0, x.shape[:2]))
+        qkv = self.project(x, guidance).flatten(0, 1)
+        parts = qkv.split([count * length for count, length in groups], dim=1)
+        out = [self._attend(part, length) for part, (_, length) in zip(parts, groups, strict=True)]
+        return self.proj(torch.cat(out, dim=1).view_as(x))
 
-    def _token_projection(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias that give the tokens' share of queries, keys and values in one product."""
-        weight = torch.cat((self.q.weight[:, : self.dim], self.k.weight[:, : self.dim], self.v.weight))
-        return weight, torch.cat((self.q.bias, self.k.bias, self.v.bias))
+    def _attend(self, qkv: Tensor, length: int) -> Tensor:
+        """Attend within regions of one length: `(N, regions * length, 3 * D)` to `(N, regions * length, D)`."""
+        heads = rearrange(qkv, "n (r l) (i k d) -> i (n r) k l d", l=length, i=3, k=self.heads)
+        out = F.scaled_dot_product_attention(*heads)
+        return rearrange(out, "(n r) k l d -> n (r l) (k d)", n=len(qkv))
 
 
 class GuidedSwinBlock(nn.Module):
-    """A pre-norm transformer block around guided windowed attention."""
+    """A pre-norm transformer block around guided attention within regions."""
 
-    def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int, shifted: bool) -> None:
+    def __init__(self, *, dim: int, guidance_dim: int, heads: int) -> None:
         super().__init__()
-        self.shifted = shifted
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = GuidedWindowAttention(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window)
+        self.attn = GuidedRegionAttention(dim=dim, guidance_dim=guidance_dim, heads=heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, 4 * dim)
 
-    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """Map tokens `(B, T, H, W, D)` to the same shape; `guidance` comes from `attn.project_guidance`."""
-        x = x + self.attn(self.norm1(x), guidance, shifted=self.shifted)
+    def forward(self, x: Tensor, guidance: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+        """Map tokens `(B, T, L, D)` to the same shape; the other arguments are those of the attention."""
+        x = x + self.attn(self.norm1(x), guidance, groups)
         return x + self.mlp(self.norm2(x))
 
 
@@ -93,10 +70,8 @@ class SpatialAggregation(nn.Module):
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int) -> None:
         super().__init__()
         self.guidance_norm = nn.LayerNorm(guidance_dim)
-        self.blocks = nn.ModuleList(
-            GuidedSwinBlock(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window, shifted=shifted)
-            for shifted in (False, True)
-        )
+        self.window = window
+        self.blocks = nn.ModuleList(GuidedSwinBlock(dim=dim, guidance_dim=guidance_dim, heads=heads) for _ in range(2))
 
     def forward(self, x: Tensor, appearance: Tensor, *, chunk: int) -> Tensor:
         """Aggregate over the map.
@@ -109,15 +84,30 @@ class SpatialAggregation(nn.Module):
         Returns:
             `(B, T, H, W, D)`.
         """
-        normed = self.guidance_norm(appearance)
+        size = (x.shape[2], x.shape[3])
+        regions = [self._regions(size, shifted=shifted, device=x.device) for shifted in (False, True)]
+        whole = Regions(torch.arange(size[0] * size[1], device=x.device), ())
+        *moves, back = (order.after(before) for before, order in pairwise([whole, *regions, whole]))
+        normed = self.guidance_norm(appearance).flatten(1, 2).unsqueeze(1)
         blocks = cast(Sequence[GuidedSwinBlock], self.blocks)
-        guidance = [block.attn.project_guidance(normed) for block in blocks]
+        shares = [
+            block.attn.project_guidance(normed[:, :, order.order]) for block, order in zip(blocks, regions, strict=True)
+        ]
 
-        def run_blocks(tokens: Tensor) -> Tensor:
-            for block, share in zip(blocks, guidance, strict=True):
-                tokens = block(tokens, share)
-            return tokens
+        def run_blocks(maps: Tensor) -> Tensor:
+            tokens = maps.flatten(2, 3)
+            for block, share, order, move in zip(blocks, shares, regions, moves, strict=True):
+                tokens = block(tokens.index_select(2, move), share, order.groups)
+            return tokens.index_select(2, back).unflatten(2, size)
 
         if torch.is_grad_enabled():
             return run_blocks(x)
         return map_chunks(run_blocks, x, dim=1, size=chunk, in_place=True)
+
+    def _regions(self, size: tuple[int, int], *, shifted: bool, device: torch.device) -> Regions:
+        """Which tokens of a map see each other; windows are shifted by half, on maps of more than one."""
+        window = min(self.window, *size)
+        if size[0] % window or size[1] % window:
+            raise ValueError(f"WINDOW_SIZES {self.window} does not tile FEATURE_RESOLUTION {list(size)}")
+        shift = window // 2 if shifted and min(size) > window else 0
+        return attention_regions(size, window, shift, device)

@@ -6,6 +6,7 @@ Shapes: B crops, T classes, h x w cells of the map at hand, G guidance channels 
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,8 +18,8 @@ CHANNELS_PER_GROUP = 16
 class GuidedUpsampling(nn.Module):
     """Doubles a map's sides, appends guidance channels, and mixes them by two normed convolutions.
 
-    The first convolution is linear in map and guidance; the guidance, which all classes have in common, is convolved
-    once per crop and added.
+    Doubling and the first convolution are linear, so they are one transposed convolution, of 4 x 4 cells. What that
+    convolution makes of the guidance, which all classes have in common, is computed once per crop and added.
     """
 
     def __init__(self, *, in_dim: int, out_dim: int, guidance_dim: int) -> None:
@@ -41,24 +42,42 @@ class GuidedUpsampling(nn.Module):
         self.conv2 = nn.Conv2d(out_dim, out_dim, 3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(groups, out_dim)
 
-    def project_guidance(self, guidance: Tensor) -> Tensor:
-        """The guidance's share of the first convolution: `(B, G, 2 * h, 2 * w)` to `(B, 1, out_dim, 2 * h, 2 * w)`."""
-        return F.conv2d(guidance, self.conv1.weight[:, self.map_dim :], padding=1).unsqueeze(1)
+    def kernel(self) -> Tensor:
+        """The kernel that doubles a map and convolves it: `(in_dim, out_dim, 4, 4)`, for stride 2 and padding 1."""
+        with torch.autocast(self.up.weight.device.type, enabled=False):
+            return F.conv2d(self.up.weight, self.conv1.weight[:, : self.map_dim], padding=2)
 
-    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+    def project_guidance(self, guidance: Tensor) -> Tensor:
+        """What does not depend on the map: `(B, G, 2 * h, 2 * w)` to `(B, 1, out_dim, 2 * h, 2 * w)`."""
+        bias = cast(Tensor, self.up.bias).to(guidance.dtype).view(-1, 1, 1)
+        constant = bias.expand(len(guidance), -1, *guidance.shape[2:])
+        share = self.conv1(torch.cat((constant, guidance), dim=1))
+        return share.contiguous(memory_format=torch.channels_last).unsqueeze(1)
+
+    def forward(self, x: Tensor, kernel: Tensor, guidance: Tensor) -> Tensor:
         """Upsample.
 
         Args:
             x: `(B * T, in_dim, h, w)`, crop by crop.
+            kernel: what `kernel` gave.
             guidance: what `project_guidance` gave for the B crops.
 
         Returns:
             `(B * T, out_dim, 2 * h, 2 * w)`.
         """
-        x = F.conv2d(self.up(x), self.conv1.weight[:, : self.map_dim], padding=1)
+        x = F.conv_transpose2d(x, kernel, stride=2, padding=1)
         x = (x.unflatten(0, (len(guidance), -1)) + guidance).flatten(0, 1)
-        x = F.relu(self.norm1(x))
-        return F.relu(self.norm2(self.conv2(x)))
+        x = F.relu(self.norm1(x), inplace=True)
+        return F.relu(self.norm2(self.conv2(x)), inplace=True)
+
+
+def one_channel_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """`conv`, 3 x 3 with padding 1 and a single output, of maps `(N, C, h, w)`: `(N, h, w)`.
+
+    A product for each of the nine offsets and then a sum is several times faster here than a convolution.
+    """
+    products = conv.weight[0].flatten(1).flip(1).T @ x.flatten(2)
+    return F.fold(products, x.shape[-2:], kernel_size=3, padding=1)[:, 0] + cast(Tensor, conv.bias)
 
 
 class UpsamplingDecoder(nn.Module):
@@ -99,12 +118,12 @@ class UpsamplingDecoder(nn.Module):
             Logits `(B, T, 4 * H, 4 * W)` for two upsamplings.
         """
         stages = cast(Sequence[GuidedUpsampling], self.stages)
-        shares = [stage.project_guidance(maps) for stage, maps in zip(stages, guidance, strict=True)]
+        shares = [(stage.kernel(), stage.project_guidance(maps)) for stage, maps in zip(stages, guidance, strict=True)]
 
         def decode(tokens: Tensor) -> Tensor:
             maps = tokens.flatten(0, 1).permute(0, 3, 1, 2)
-            for stage, share in zip(stages, shares, strict=True):
-                maps = stage(maps, share)
-            return self.head(maps)[:, 0].unflatten(0, tokens.shape[:2])
+            for stage, (kernel, share) in zip(stages, shares, strict=True):
+                maps = stage(maps, kernel, share)
+            return one_channel_convolution(maps, self.head).unflatten(0, tokens.shape[:2])
 
         return map_chunks(decode, x, dim=1, size=chunk)

@@ -59,7 +59,7 @@ class PaddedSwinBlock(SwinTransformerBlock):
         windows = (size[0] // window) * (size[1] // window)
         bias = self.attn._get_rel_pos_bias().expand(windows, -1, -1, -1)
         if shift:
-            bias = bias + shifted_window_mask(size, window, shift, 1, like).transpose(0, 1)
+            bias = bias + shifted_window_mask(size, window, shift, like).unsqueeze(1)
         return bias.flatten(0, 1).unsqueeze(0)
 
 

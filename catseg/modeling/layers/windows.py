@@ -3,6 +3,10 @@
 Shapes: N maps, H x W tokens, w x w tokens per window, C channels.
 """
 
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -22,30 +26,64 @@ def join_windows(x: Tensor, window: int, heads: int, size: tuple[int, int]) -> T
     return rearrange(x, "n (i j k) (h w) c -> n (i h) (j w) (k c)", i=rows, h=window, w=window, k=heads)
 
 
-def shifted_window_mask(size: tuple[int, int], window: int, shift: int, heads: int, like: Tensor) -> Tensor:
-    """The additive mask of shifted-window attention (Swin, arXiv 2103.14030, figure 4).
+@dataclass(frozen=True)
+class Regions:
+    """The tokens of a map in an order in which those that see each other are neighbours.
 
-    After the map is rolled by `shift`, a window at the border holds tokens from opposite sides of the map; those do
-    not see each other.
+    Attributes:
+        order: places in the flattened map, int64 `(H * W,)`, region by region.
+        groups: number and length of consecutive regions of equal length.
+    """
+
+    order: Tensor
+    groups: tuple[tuple[int, int], ...]
+
+    def numbers(self) -> Tensor:
+        """The number of each place's region: int64 `(H * W,)`."""
+        lengths = torch.tensor([length for count, length in self.groups for _ in range(count)])
+        numbers = torch.arange(len(lengths)).repeat_interleave(lengths).to(self.order.device)
+        return torch.empty_like(self.order).scatter(0, self.order, numbers)
+
+    def after(self, earlier: "Regions") -> Tensor:
+        """Where the tokens are, in this order, in a map that has the earlier order: int64 `(H * W,)`."""
+        return earlier.order.argsort()[self.order]
+
+
+def attention_regions(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Regions:
+    """Which tokens see each other in shifted-window attention (Swin, arXiv 2103.14030, figure 4).
+
+    Once the map is rolled by `shift`, a window at the border holds tokens from opposite sides of the map, which do not
+    see each other. So the windows at the border fall apart into regions, and need neither rolling nor a mask.
 
     Args:
         size: rows and columns of the map, multiples of `window`.
         window: side of a window.
-        shift: how far the map was rolled, in tokens.
-        heads: attention heads, which all get the same mask.
+        shift: how far the map is rolled, in tokens, less than `window`.
+        device: where the places are wanted.
+    """
+    rows, columns = ([0, *range(shift or window, length, window), length] for length in size)
+    grid = torch.arange(size[0] * size[1], device=device).view(size)
+    by_length = defaultdict(list)
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            places = grid[top:bottom, left:right].flatten()
+            by_length[len(places)].append(places)
+    order = torch.cat([places for regions in by_length.values() for places in regions])
+    return Regions(order, tuple((len(regions), length) for length, regions in by_length.items()))
+
+
+def shifted_window_mask(size: tuple[int, int], window: int, shift: int, like: Tensor) -> Tensor:
+    """The same as `attention_regions`, as an additive mask for the windows of a rolled map.
+
+    Args:
+        size: rows and columns of the map, multiples of `window`.
+        window: side of a window.
+        shift: how far the map was rolled, in tokens, less than `window`.
         like: gives the dtype and device.
 
     Returns:
-        `(1, windows * heads, w * w, w * w)` with 0 where tokens see each other and -100 where they do not.
+        `(windows, w * w, w * w)` with 0 where tokens see each other and -100 where they do not.
     """
-    rows, columns = (_regions(length, window, shift, like.device) for length in size)
-    region = 3 * rows[:, None] + columns
-    labels = split_windows(region[None, :, :, None], window, 1)[..., 0]
-    apart = labels.unsqueeze(-1) != labels.unsqueeze(-2)
-    return torch.where(apart, -100.0, 0.0).to(like.dtype).repeat_interleave(heads, dim=1)
-
-
-def _regions(length: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Number the stretches of a rolled axis that are contiguous on the map: `(length,)` with values 0, 1, 2."""
-    borders = torch.tensor([length - window, length - shift], device=device)
-    return torch.bucketize(torch.arange(length, device=device), borders, right=True)
+    numbers = attention_regions(size, window, shift, like.device).numbers().view(1, *size, 1)
+    numbers = split_windows(numbers.roll((-shift, -shift), (1, 2)), window, 1)[0, ..., 0]
+    return torch.where(numbers.unsqueeze(-1) != numbers.unsqueeze(-2), -100.0, 0.0).to(like.dtype)

@@ -1,9 +1,15 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catseg.modeling.aggregation.cost_volume import CostEmbedding, best_classes, cosine_cost_volume
+from catseg.modeling.aggregation.cost_volume import (
+    FOURIER_TEMPLATES,
+    CostEmbedding,
+    best_classes,
+    cosine_cost_volume,
+)
 
 
 def test_cost_is_the_cosine_of_pixel_and_prompt() -> None:
@@ -16,12 +22,21 @@ def test_cost_is_the_cosine_of_pixel_and_prompt() -> None:
     torch.testing.assert_close(cosine_cost_volume(image, text[:1])[0], cost[0])
 
 
-@given(classes=st.integers(1, 5), chunk=st.integers(1, 6))
-def test_embedding_is_a_convolution_per_class_in_chunks_of_any_size(classes: int, chunk: int) -> None:
+@given(
+    classes=st.integers(1, 5),
+    chunk=st.integers(1, 6),
+    templates=st.sampled_from([3, FOURIER_TEMPLATES]),
+    texts=st.sampled_from([1, 2]),
+    kernel=st.sampled_from([3, 7]),
+)
+def test_embedding_is_a_convolution_per_class_in_chunks_of_any_size(
+    classes: int, chunk: int, templates: int, texts: int, kernel: int
+) -> None:
     torch.manual_seed(0)
-    embedding = CostEmbedding(num_templates=3, hidden_dim=4)
-    image, text = 5 * torch.randn(2, 6, 5, 8), F.normalize(torch.randn(1, classes, 3, 8), dim=-1)
-    with torch.no_grad():
+    embedding = CostEmbedding(num_templates=templates, hidden_dim=4, kernel_size=kernel)
+    image, text = 5 * torch.randn(2, 6, 5, 8), F.normalize(torch.randn(texts, classes, templates, 8), dim=-1)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("catseg.modeling.aggregation.cost_volume.FOURIER_CLASSES", 2)
         out = embedding(image, text, chunk=chunk)
         cost = cosine_cost_volume(F.normalize(image, dim=-1), text)
         for k in range(classes):
@@ -38,3 +53,29 @@ def test_best_classes_are_those_with_the_highest_cosine_anywhere_in_each_crop(ch
         image[crop][cell] = 7 * text[0, klass, template]
     best = best_classes(image, text, number=2, chunk=chunk)
     assert [set(row.tolist()) for row in best] == [{1, 5}, {2, 5}]
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_gradients_are_those_of_the_convolution(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding = CostEmbedding(num_templates=2, hidden_dim=3, kernel_size=kernel).double()
+    image = torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    text = F.normalize(torch.randn(1, 3, 2, 6, dtype=torch.float64), dim=-1)
+    weights = torch.randn(2, 3, 4, 5, 3, dtype=torch.float64)
+    gradients = []
+    for least in (1, 99):
+        monkeypatch.setattr("catseg.modeling.aggregation.cost_volume.FOURIER_TEMPLATES", least)
+        out = (embedding(image, text, chunk=9) * weights).sum()
+        gradients.append(torch.autograd.grad(out, [image, *embedding.parameters()]))
+    for fourier, plain in zip(*gradients, strict=True):
+        torch.testing.assert_close(fourier, plain)
+
+
+def test_low_precision_stays_out_of_the_frequency_domain() -> None:
+    embedding = CostEmbedding(num_templates=FOURIER_TEMPLATES, hidden_dim=4)
+    image, text = torch.randn(1, 6, 5, 8), F.normalize(torch.randn(1, 2, FOURIER_TEMPLATES, 8), dim=-1)
+    with torch.no_grad():
+        full = embedding(image, text, chunk=9)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = embedding(image, text, chunk=9)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), full, rtol=0.05, atol=0.02)

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catseg.modeling.layers.windows import join_windows, shifted_window_mask, split_windows
+from catseg.modeling.layers.windows import attention_regions, join_windows, shifted_window_mask, split_windows
 
 
 @given(rows=st.integers(1, 3), columns=st.integers(1, 3), window=st.integers(1, 4), heads=st.integers(1, 3))
@@ -19,22 +19,27 @@ def test_a_window_holds_neighbouring_tokens() -> None:
 
 
 @given(rows=st.integers(1, 3), columns=st.integers(1, 3), window=st.integers(2, 4), data=st.data())
-def test_tokens_see_each_other_if_no_border_of_the_map_is_between_them(
+def test_tokens_of_a_rolled_window_see_each_other_if_no_border_of_the_map_is_between_them(
     rows: int, columns: int, window: int, data: st.DataObject
 ) -> None:
-    shift = data.draw(st.integers(1, window - 1))
+    shift = data.draw(st.integers(0, window - 1))
     height, width = rows * window, columns * window
-    mask = shifted_window_mask((height, width), window, shift, 1, like=torch.zeros(1))
-    position = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), dim=-1)
-    came_from = position[None].roll((-shift, -shift), dims=(1, 2))  # original place of each token of the rolled map
-    moved = split_windows(came_from - position, window, 1)[0]  # (windows, w * w, row and column)
-    apart = (moved.unsqueeze(2) != moved.unsqueeze(1)).any(dim=-1)  # not neighbours in the way the window shows them
-    assert torch.equal(mask[0] == -100, apart)
-    assert torch.equal(mask[0] == 0, ~apart)
+    regions = attention_regions((height, width), window, shift, torch.device("cpu"))
+    assert regions.order.sort().values.tolist() == list(range(height * width))
+    place = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), dim=-1)
+    moved = place[None].roll((-shift, -shift), dims=(1, 2)) - place
+    mask = shifted_window_mask((height, width), window, shift, like=torch.zeros(1, dtype=torch.float64))
+    for window_moved, window_mask in zip(split_windows(moved, window, 1)[0], mask, strict=True):
+        neighbours = (window_moved.unsqueeze(1) == window_moved).all(dim=-1)  # as the window shows them
+        assert torch.equal(window_mask, torch.where(neighbours, 0.0, -100.0).double())
 
 
-def test_all_heads_get_the_same_mask() -> None:
-    mask = shifted_window_mask((4, 4), 2, 1, 3, like=torch.zeros(1, dtype=torch.float64))
-    assert mask.shape == (1, 12, 4, 4)
-    assert mask.dtype == torch.float64
-    assert torch.equal(mask[0, 0::3], mask[0, 2::3])
+def test_regions_of_equal_length_are_grouped() -> None:
+    assert attention_regions((4, 4), 2, 0, torch.device("cpu")).groups == ((4, 4),)
+    assert attention_regions((4, 4), 2, 1, torch.device("cpu")).groups == ((4, 1), (4, 2), (1, 4))
+
+
+def test_tokens_move_from_one_order_to_another() -> None:
+    plain, shifted = (attention_regions((4, 6), 2, shift, torch.device("cpu")) for shift in (0, 1))
+    tokens = torch.rand(24)
+    assert torch.equal(tokens[plain.order][shifted.after(plain)], tokens[shifted.order])

@@ -1,0 +1,31 @@
+"""Convolution in the frequency domain, where a large kernel costs no more than a single cell.
+
+Shapes: N maps, H x W cells, I and O channels, F frequencies. A map is padded with zeros to `padded_size`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def padded_size(size: tuple[int, int], kernel: int) -> tuple[int, int]:
+    """Rows and columns at which a centred kernel of odd side `kernel` wraps around into zeros only."""
+    return max(size[0] + kernel // 2, kernel), max(size[1] + kernel // 2, kernel)
+
+
+def spectrum(maps: Tensor, padded: tuple[int, int]) -> Tensor:
+    """The frequencies of maps `(N, H, W, I)`: complex `(F, N, I)`."""
+    return torch.fft.rfft2(maps, s=padded, dim=(1, 2)).flatten(1, 2).transpose(0, 1).contiguous()
+
+
+def kernel_spectrum(weight: Tensor, padded: tuple[int, int]) -> Tensor:
+    """What a convolution's weight `(O, I, k, k)` with k odd multiplies spectra with: complex `(F, I, O)`."""
+    side = weight.shape[-1]
+    kernel = F.pad(weight, (0, padded[1] - side, 0, padded[0] - side)).roll((-(side // 2),) * 2, dims=(2, 3))
+    return torch.fft.rfft2(kernel).conj().flatten(2).permute(2, 1, 0).resolve_conj().contiguous()
+
+
+def maps_of(frequencies: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Undo `spectrum`: complex `(F, N, O)` to `(N, *size, O)`."""
+    grid = frequencies.unflatten(0, (padded[0], padded[1] // 2 + 1))
+    return torch.fft.irfft2(grid, s=padded, dim=(0, 1))[: size[0], : size[1]].permute(2, 0, 1, 3).contiguous()
