@@ -67,8 +67,8 @@ class VANBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add both branches: `(B, C, H, W)` to the same shape."""
-        x = torch.addcmul(x, self.layer_scale_1[:, None, None], self.drop_path(self.attn(self.norm1(x))))
-        return torch.addcmul(x, self.layer_scale_2[:, None, None], self.drop_path(self.mlp(self.norm2(x))))
+        x = x + self.layer_scale_1[:, None, None] * self.drop_path(self.attn(self.norm1(x)))
+        return x + self.layer_scale_2[:, None, None] * self.drop_path(self.mlp(self.norm2(x)))
 
 
 class VANStage(nn.Module):
@@ -166,13 +166,13 @@ class VAN(SizedBackbone):
             `{"res2": (B, C, ceil(H / 4), ceil(W / 4)), ...}` for `out_features`; sides are halved, rounding up, from
             stage to stage.
         """
-        x = images.contiguous(memory_format=torch.channels_last)  # as the layer norms leave the later stages' maps
+        x = images
         maps: dict[str, Tensor] = {}
         for i, stage in enumerate(cast(Iterable[VANStage], self.stages)):
-            x = stage.patch_embed(x)
+            x = stage.patch_embed(x).contiguous()  # depthwise convolutions are slower on channels last
             for block in stage.blocks:
                 x = self.run(block, x)
-            x = stage.norm(x)
+            x = stage.norm(x)  # channels last in memory, where the next embedding's long sums round less
             if f"res{i + 2}" in self._out_features:
                 maps[f"res{i + 2}"] = x
         return maps
