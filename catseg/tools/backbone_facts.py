@@ -56,8 +56,9 @@ FACTS: dict[str, Family] = {
     ),
     "VAN": Family(
         paper="2202.09741",
-        source="ImageNet: Visual-Attention-Network/VAN-Classification, README; b4: open-mmlab/mmpretrain, configs/van; "
-        "b6: abstract of the paper. ADE20K: Visual-Attention-Network/VAN-Segmentation, README; b4 to b6: "
+        source="ImageNet: Visual-Attention-Network/VAN-Classification, README; b4: open-mmlab/mmclassification, "
+        "configs/van/README.md of its version 0.x, which evaluates the authors' weights; b6: abstract of the paper, which "
+        "says neither image size nor pretraining. ADE20K: Visual-Attention-Network/VAN-Segmentation, README; b4 to b6: "
         "open-mmlab/mmsegmentation, projects/van/README.md, which evaluates the authors' weights",
         licence="Apache-2.0 (commercial use: ask the authors)",
         sizes={
@@ -67,7 +68,7 @@ FACTS: dict[str, Family] = {
             "b3": Published("83.9 (1K, 224)", "48.1 (Semantic FPN)"),
             "b4": Published("84.1 (1K, 224)", "52.6 (UperNet, 22K)"),
             "b5": Published(ade20k="53.1 (UperNet, 22K)"),
-            "b6": Published("87.8 (22K, 384)", "54.3 (UperNet, 22K)"),
+            "b6": Published("87.8", "54.3 (UperNet, 22K)"),
         },
     ),
     "CvT": Family(
@@ -114,7 +115,7 @@ FACTS: dict[str, Family] = {
     ),
     "MPViT": Family(
         paper="2112.11010",
-        source="ImageNet: paper, table of ImageNet-1K; ADE20K: youngwanLEE/MPViT, semantic_segmentation/README.md",
+        source="youngwanLEE/MPViT, README",
         licence="GPL-3.0 or commercial",
         sizes={
             "tiny": Published("78.2 (1K, 224)"),
