@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from catseg.data.dataset_mapper import SemSegDatasetMapper
+from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.files import atomic_path
 from catseg.modeling.meta_arch import CATSeg
@@ -50,17 +51,19 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    """Build the evaluator of a test set.
+    """Build the evaluator of a test set, which scores a picture while the network works on the next one.
 
     It writes to `evaluation/<dataset>` in OUTPUT_DIR: the scores, the confusion matrix and, if TEST.SAVE_PREDICTIONS
     asks for them, label maps and overlays.
     """
     wanted = cfg.TEST.SAVE_PREDICTIONS
-    return SemSegEvaluator(
-        dataset_name,
-        output_dir=Path(cfg.OUTPUT_DIR) / "evaluation" / dataset_name,
-        save_labels=wanted in ("labels", "both"),
-        draw=overlay if wanted in ("overlays", "both") else None,
+    return OverlappedEvaluator(
+        SemSegEvaluator(
+            dataset_name,
+            output_dir=Path(cfg.OUTPUT_DIR) / "evaluation" / dataset_name,
+            save_labels=wanted in ("labels", "both"),
+            draw=overlay if wanted in ("overlays", "both") else None,
+        )
     )
 
 

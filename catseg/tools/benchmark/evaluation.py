@@ -25,6 +25,7 @@ from catseg.checkpoint.sources import fetch
 from catseg.data.registration import register_datasets
 from catseg.engine.evaluation import LabelPredictor, build_test_loader, overall_metrics
 from catseg.engine.trainer import Trainer
+from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.modeling.meta_arch import CATSeg
 from catseg.tools.benchmark.plan import Model, Pair
@@ -77,7 +78,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     metadata = MetadataCatalog.get(pair.dataset)
     model.set_vocabulary(metadata.stuff_classes)
     worst = WorstPictures(WORST_PICTURES)
-    evaluator = SemSegEvaluator(pair.dataset, output_dir=folder, watch=worst)
+    evaluator = OverlappedEvaluator(SemSegEvaluator(pair.dataset, output_dir=folder, watch=worst))
     loader = build_test_loader(cfg, pair.dataset)
     start = time.perf_counter()
     pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines of the bar
