@@ -57,9 +57,9 @@ FACTS: dict[str, Family] = {
     "VAN": Family(
         paper="2202.09741",
         source="ImageNet: Visual-Attention-Network/VAN-Classification, README; b4: open-mmlab/mmclassification, "
-        "configs/van/README.md of its version 0.x, which evaluates the authors' weights; b6: abstract of the paper, which "
-        "says neither image size nor pretraining. ADE20K: Visual-Attention-Network/VAN-Segmentation, README; b4 to b6: "
-        "open-mmlab/mmsegmentation, projects/van/README.md, which evaluates the authors' weights",
+        "configs/van/README.md of its version 0.x, which evaluates the authors' weights; b6: abstract of the paper, "
+        "which says neither image size nor pretraining. ADE20K: Visual-Attention-Network/VAN-Segmentation, README; b4 "
+        "to b6: open-mmlab/mmsegmentation, projects/van/README.md, which evaluates the authors' weights",
         licence="Apache-2.0 (commercial use: ask the authors)",
         sizes={
             "b0": Published("75.4 (1K, 224)", "38.5 (Semantic FPN)"),
