@@ -191,14 +191,15 @@ def _plot(results: Sequence[Result], raw: Row) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     height = 0.4
-    for shift, (column, color) in zip((-0.5, 0.5), (("seen", "#9aa5b1"), ("never seen", "#1f6fb2")), strict=True):
+    columns = (("seen", "#9aa5b1", ":"), ("never seen", "#1f6fb2", "--"))
+    for shift, (column, color, line) in zip((-0.5, 0.5), columns, strict=True):
         places = [index + shift * height for index in range(len(results))]
         bars = axes.barh(
             places, [result.values[column] for result in results], height * 0.92, label=column, color=color
         )
         axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
         label = f"raw cost volume, {column}"
-        axes.axvline(raw.mean(column), color=color, linestyle="--", linewidth=1, label=label)
+        axes.axvline(raw.mean(column), color="black", linestyle=line, linewidth=1, label=label)
     axes.set_yticks(
         range(len(results)), [f"{result.name}, {result.parameters:.1f} M" for result in results], fontsize=8
     )
