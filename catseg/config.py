@@ -81,6 +81,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
     # Recompute activations in the backward pass instead of keeping them: slower steps, less memory.
     cfg.MODEL.ACTIVATION_CHECKPOINTING = False
+    # torch.compile the blocks of CLIP's image encoder, the aggregation and the decoder: the first picture and the first
+    # training step then take minutes longer. On a CPU this needs a C++ compiler.
+    cfg.MODEL.COMPILE = False
 
     cfg.MODEL.CLIP = CfgNode()
     cfg.MODEL.CLIP.NAME = "ViT-L-14-336-quickgelu"  # an open_clip model name, or the path of a model JSON file

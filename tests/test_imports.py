@@ -1,8 +1,9 @@
 """The dependency rule between the folders of catseg, read off the source code.
 
 `modeling.layers` knows none of the rest. The parts of the network may use it, and never each other: only
-`modeling.meta_arch` joins them. `data`, `modeling`, `evaluation` and `visualization` meet in dictionaries, tensors and
-lists of names and never import one another. Leaves may be imported by all, and import only leaves.
+`modeling.meta_arch`, with the help of `modeling.execution`, joins them. `data`, `modeling`, `evaluation` and
+`visualization` meet in dictionaries, tensors and lists of names and never import one another. Leaves may be imported by
+all, and import only leaves.
 """
 
 import ast
@@ -25,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
     "modeling.layers": set(),
     **{part: {"modeling.layers"} for part in PARTS},
-    "modeling.meta_arch": {"modeling.layers", *PARTS},
+    "modeling.execution": {"modeling.aggregation"},
+    "modeling.meta_arch": {"modeling.layers", "modeling.execution", *PARTS},
     "modeling.tta": {"modeling.meta_arch", "modeling.sliding_window"},
     "modeling": {"modeling.layers", "modeling.meta_arch", *PARTS},
     "data": set(),

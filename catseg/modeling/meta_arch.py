@@ -18,9 +18,10 @@ from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
 from catseg.modeling.clip.pyramid import ClipPyramid
 from catseg.modeling.clip.text_encoder import TextEncoder
+from catseg.modeling.execution import compile_blocks, dtype_from_config
 from catseg.modeling.layers.images import ImageInput
 from catseg.modeling.losses import class_wise_bce
-from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage, merge_in_chunks
+from catseg.modeling.sliding_window import View, merge_in_chunks, view_from_config
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
 
@@ -49,6 +50,7 @@ class CATSeg(nn.Module):
         crops_per_chunk: int = 4,
         classes_per_chunk: int = 4,
         test_dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
     ) -> None:
         """Join the parts.
 
@@ -67,6 +69,7 @@ class CATSeg(nn.Module):
             crops_per_chunk: crops that go through the network at once in inference.
             classes_per_chunk: class maps that are aggregated, decoded and merged at once in inference.
             test_dtype: computing type of inference: float32 computes in that of the weights, the others by autocast.
+            compiled: run the repeated blocks through `torch.compile`, where they are first called.
 
         Raises:
             ValueError: if a chunk is smaller than 1.
@@ -91,6 +94,8 @@ class CATSeg(nn.Module):
         self.test_dtype = test_dtype
         self._train_classes: tuple[str, ...] = ()
         self._classes: tuple[str, ...] = ()
+        if compiled:
+            compile_blocks(clip.visual, sem_seg_head)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -115,12 +120,13 @@ class CATSeg(nn.Module):
                 std=cfg.MODEL.PIXEL_STD,
                 size=(rows * COARSEST_STRIDE, columns * COARSEST_STRIDE),
             ),
-            "view": _view_from_config(cfg),
+            "view": view_from_config(cfg),
             "ignore_label": head.IGNORE_VALUE,
             "loss_weight": head.LOSS_WEIGHT,
             "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK,
             "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK or (4 if cfg.MODEL.DEVICE == "cpu" else 64),
-            "test_dtype": _test_dtype(cfg.TEST.DTYPE),
+            "test_dtype": dtype_from_config(cfg),
+            "compiled": cfg.MODEL.COMPILE,
         }
 
     @property
@@ -267,13 +273,6 @@ class CATSeg(nn.Module):
         yield from merge_in_chunks(self.view, logits, image_size, output_size, classes=self.classes_per_chunk)
 
 
-def _test_dtype(name: str) -> torch.dtype:
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise ValueError(f"TEST.DTYPE must be one of {', '.join(known)}, got {name!r}")
-    return known[name]
-
-
 def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:
     height, width = item["image"].shape[-2:]
     return int(item.get("height", height)), int(item.get("width", width))
@@ -290,10 +289,3 @@ def _set_backbone_trainable(backbone: nn.Module, *, trained: bool) -> None:
     for name, parameter in backbone.named_parameters():
         if not trained or "norm0" in name:
             parameter.requires_grad_(False)
-
-
-def _view_from_config(cfg: CfgNode) -> View:
-    if not cfg.TEST.SLIDING_WINDOW:
-        return WholeImage()
-    rows, columns = cfg.TEST.SLIDING_SIZE
-    return SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=(rows, columns))

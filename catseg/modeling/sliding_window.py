@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from catseg.modeling.layers.images import resize
@@ -159,3 +160,11 @@ def merge_in_chunks(
     step = max(1, min(classes, MERGED_PIXELS // pixels))
     for start in range(0, logits.shape[1], step):
         yield start, view.merge(logits[:, start : start + step], image_size, output_size)
+
+
+def view_from_config(cfg: CfgNode) -> View:
+    """Build the view that `TEST` asks for."""
+    if not cfg.TEST.SLIDING_WINDOW:
+        return WholeImage()
+    rows, columns = cfg.TEST.SLIDING_SIZE
+    return SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=(rows, columns))

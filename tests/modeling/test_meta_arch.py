@@ -1,8 +1,10 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo.utils import counters
 
 from catseg.modeling.meta_arch import CATSeg
 from tests.tiny import tiny_config, tiny_model
@@ -264,9 +266,16 @@ def test_low_precision_by_config(tmp_path: Path) -> None:
     assert not torch.equal(found["sem_seg"], full([item])[0]["sem_seg"])
 
 
-def test_an_unknown_precision_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"TEST\.DTYPE must be one of float32, bfloat16, float16, got 'half'"):
-        tiny_model(tmp_path, TEST__DTYPE="half")
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs a C++ compiler")
+def test_compiled_equals_plain(tmp_path: Path) -> None:
+    plain, compiled = (tiny_model(tmp_path, MODEL__COMPILE=wanted) for wanted in (False, True))
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    compiled.load_state_dict(plain.state_dict())
+    item = {"image": picture(50, 60)}
+    graphs = counters["stats"]["unique_graphs"]
+    assert torch.allclose(compiled([item])[0]["sem_seg"], plain([item])[0]["sem_seg"], atol=1e-5)
+    assert counters["stats"]["unique_graphs"] > graphs
 
 
 def test_large_pictures_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,47 @@
+"""How the network is computed: in which type, and compiled or not."""
+
+import logging
+from itertools import chain
+
+import torch
+from detectron2.config import CfgNode
+from open_clip.transformer import ResidualAttentionBlock
+from torch import nn
+
+from catseg.modeling.aggregation.spatial_aggregation import GuidedSwinBlock
+from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling
+
+logger = logging.getLogger(__name__)
+
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+REPEATED = (ResidualAttentionBlock, GuidedSwinBlock, GuidedUpsampling)  # few shapes, many calls: compiling pays
+
+
+def dtype_from_config(cfg: CfgNode) -> torch.dtype:
+    """Read `TEST.DTYPE`, and warn if the processor would compute it in software, hundreds of times slower.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    name = cfg.TEST.DTYPE
+    if name not in TYPES:
+        raise ValueError(f"TEST.DTYPE must be one of {', '.join(TYPES)}, got {name!r}")
+    if cfg.MODEL.DEVICE == "cpu" and not _has_instructions(TYPES[name]):
+        logger.warning("this processor has no instructions for %s: TEST.DTYPE float32 is far quicker here", name)
+    return TYPES[name]
+
+
+def _has_instructions(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
+def compile_blocks(*parts: nn.Module) -> None:
+    """Compile the repeated blocks inside `parts`, each when it is first called and for each shape that it meets.
+
+    Names in the state dict stay as they are.
+    """
+    for module in chain.from_iterable(part.modules() for part in parts):
+        if isinstance(module, REPEATED):
+            module.compile(dynamic=False)
