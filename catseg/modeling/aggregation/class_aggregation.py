@@ -4,6 +4,8 @@ Shapes: B crops, T classes, H x W cells, N cells in one axis, D channels, G guid
 """
 
 import math
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from catseg.modeling.aggregation.guided_attention import GuidedAttention
 from catseg.modeling.layers.chunking import map_chunks
 from catseg.modeling.layers.linear_attention import RepeatedToken, linear_attention
+from catseg.modeling.layers.recomputing import recomputed
 
 
 def softmax_attention(query: Tensor, key: Tensor, value: Tensor, repeated: RepeatedToken | None = None) -> Tensor:
@@ -52,7 +55,7 @@ class GuidedClassAttention(GuidedAttention):
         Returns:
             `(B, N, T, D)`.
         """
-        out = self.attend(*self._heads(x, guidance), repeated)
+        out = recomputed(partial(self.attend, repeated=repeated), *self._heads(x, guidance))
         return rearrange(out, "(b n) k t d -> b n t (k d)", b=len(x))
 
     def repeat(self, x: Tensor, guidance: Tensor, *, count: int) -> RepeatedToken:
@@ -130,7 +133,7 @@ class ClassAggregation(nn.Module):
         def run_block(cells: Tensor) -> Tensor:
             tokens = rearrange(cells, "b t n d -> b n t d").contiguous()
             tokens = tokens + self.attn(self.norm1(tokens), guidance, padding)
-            tokens = tokens + self.mlp(self.norm2(tokens))
+            tokens = tokens + recomputed(self._mlp, tokens)
             return rearrange(tokens, "b n t d -> b t n d")
 
         pooled = _pool(x, pooling)
@@ -145,6 +148,9 @@ class ClassAggregation(nn.Module):
         for piece, addend in zip(x.split(chunk, dim=1), out.split(chunk, dim=1), strict=True):
             piece += _resize(addend, (height, width))
         return x
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.mlp(self.norm2(x)))
 
     def _padding(self, classes: int) -> RepeatedToken | None:
         """What the attention sees besides the classes: tokens that nobody reads, so only their keys and values."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from catseg.modeling.aggregation.guided_attention import GuidedAttention
 from catseg.modeling.layers.chunking import map_chunks
+from catseg.modeling.layers.recomputing import recomputed
 from catseg.modeling.layers.windows import Regions, attention_regions
 
 
@@ -61,7 +62,10 @@ class GuidedSwinBlock(nn.Module):
     def forward(self, x: Tensor, guidance: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
         """Map tokens `(B, T, L, D)` to the same shape; the other arguments are those of the attention."""
         x = x + self.attn(self.norm1(x), guidance, groups)
-        return x + self.mlp(self.norm2(x))
+        return x + recomputed(self._mlp, x)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.mlp(self.norm2(x)))
 
 
 class SpatialAggregation(nn.Module):
