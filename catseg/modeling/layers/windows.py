@@ -41,7 +41,7 @@ class Regions:
     def numbers(self) -> Tensor:
         """The number of each place's region: int64 `(H * W,)`."""
         lengths = torch.tensor([length for count, length in self.groups for _ in range(count)])
-        numbers = torch.arange(len(lengths)).repeat_interleave(lengths).to(self.order.device)
+        numbers = torch.arange(len(lengths)).repeat_interleave(lengths, output_size=len(self.order))
         return torch.empty_like(self.order).scatter(0, self.order, numbers)
 
     def after(self, earlier: "Regions") -> Tensor:
