@@ -4,6 +4,7 @@ Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W c
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -58,8 +59,9 @@ def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, 
 class CostEmbedding(nn.Module):
     """Embeds each class's cost map: a convolution from P templates to D channels, `conv`, for each class alike.
 
-    With many templates and full precision it is carried out in the frequency domain, where it is one product for each
-    frequency; the cost volume is linear in the image features, so these are transformed in its place.
+    With many templates it is carried out in the frequency domain, where it is one product for each frequency; the cost
+    volume is linear in the image features, so these are transformed in its place. It computes in its weights' type
+    under any autocast: classes differ by less than half precision tells apart.
     """
 
     def __init__(self, *, num_templates: int, hidden_dim: int, kernel_size: int = 7) -> None:
@@ -77,19 +79,20 @@ class CostEmbedding(nn.Module):
         Returns:
             `(B, T, H, W, D)`.
         """
-        image_features = F.normalize(image_features, dim=-1)
-        autocast = torch.is_autocast_enabled(image_features.device.type)
-        full_precision = image_features.dtype in (torch.float32, torch.float64) and not autocast
-        if full_precision and text_features.shape[2] >= FOURIER_TEMPLATES:
-            embed = self._in_frequency_domain(image_features)
-            return map_chunks(embed, text_features, dim=1, size=max(chunk, FOURIER_CLASSES))
+        with torch.autocast(image_features.device.type, enabled=False):
+            dtype = self.conv.weight.dtype
+            image_features = F.normalize(image_features.to(dtype), dim=-1)
+            text_features = text_features.to(dtype)
+            if dtype in (torch.float32, torch.float64) and text_features.shape[2] >= FOURIER_TEMPLATES:
+                embed = self._in_frequency_domain(image_features)
+                return map_chunks(embed, text_features, dim=1, size=max(chunk, FOURIER_CLASSES))
+            return map_chunks(partial(self._convolve, image_features), text_features, dim=1, size=chunk)
 
-        def convolve(text: Tensor) -> Tensor:
-            cost = cosine_cost_volume(image_features, text)
-            maps = self.conv(cost.flatten(0, 1).permute(0, 3, 1, 2))
-            return maps.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
-
-        return map_chunks(convolve, text_features, dim=1, size=chunk)
+    def _convolve(self, image_features: Tensor, text: Tensor) -> Tensor:
+        """Embed some classes, text features `(B or 1, T, P, C)`, of L2-normalised image features."""
+        cost = cosine_cost_volume(image_features, text)
+        maps = self.conv(cost.flatten(0, 1).permute(0, 3, 1, 2))
+        return maps.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
 
     def _in_frequency_domain(self, image_features: Tensor) -> Callable[[Tensor], Tensor]:
         """What embeds some classes, text features `(B or 1, T, P, C)`, of L2-normalised image features."""

@@ -74,10 +74,12 @@ class GuidedUpsampling(nn.Module):
 def one_channel_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """`conv`, 3 x 3 with padding 1 and a single output, of maps `(N, C, h, w)`: `(N, h, w)`.
 
-    A product for each of the nine offsets and then a sum is several times faster here than a convolution.
+    A product for each of the nine offsets and then a sum is several times faster here than a convolution. It computes
+    in its weights' type under any autocast: half precision would round away small differences between classes.
     """
-    products = conv.weight[0].flatten(1).flip(1).T @ x.flatten(2)
-    return F.fold(products, x.shape[-2:], kernel_size=3, padding=1)[:, 0] + cast(Tensor, conv.bias)
+    with torch.autocast(x.device.type, enabled=False):
+        products = conv.weight[0].flatten(1).flip(1).T @ x.flatten(2).to(conv.weight.dtype)
+        return F.fold(products, x.shape[-2:], kernel_size=3, padding=1)[:, 0] + cast(Tensor, conv.bias)
 
 
 class UpsamplingDecoder(nn.Module):

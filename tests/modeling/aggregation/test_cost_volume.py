@@ -70,12 +70,21 @@ def test_gradients_are_those_of_the_convolution(kernel: int, monkeypatch: pytest
         torch.testing.assert_close(fourier, plain)
 
 
-def test_low_precision_stays_out_of_the_frequency_domain() -> None:
+@pytest.mark.parametrize("templates", [2, FOURIER_TEMPLATES])
+def test_autocast_does_not_lower_the_precision(templates: int) -> None:
+    embedding = CostEmbedding(num_templates=templates, hidden_dim=4)
+    image, text = torch.randn(1, 6, 5, 8).bfloat16(), F.normalize(torch.randn(1, 2, templates, 8), dim=-1)
+    with torch.no_grad():
+        full = embedding(image.float(), text, chunk=9)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(embedding(image, text, chunk=9), full)
+
+
+def test_weights_of_low_precision_stay_out_of_the_frequency_domain() -> None:
     embedding = CostEmbedding(num_templates=FOURIER_TEMPLATES, hidden_dim=4)
     image, text = torch.randn(1, 6, 5, 8), F.normalize(torch.randn(1, 2, FOURIER_TEMPLATES, 8), dim=-1)
     with torch.no_grad():
         full = embedding(image, text, chunk=9)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            half = embedding(image, text, chunk=9)
+        half = embedding.bfloat16()(image, text, chunk=9)
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), full, rtol=0.05, atol=0.02)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling, UpsamplingDecoder
+from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling, UpsamplingDecoder, one_channel_convolution
 
 
 def plain_upsampling(module: GuidedUpsampling, x: Tensor, guidance: Tensor) -> Tensor:
@@ -34,6 +34,13 @@ def test_equals_the_plain_form(classes: int, chunk: int, size: tuple[int, int]) 
             for stage, share in zip(decoder.stages, guidance, strict=True):
                 maps = plain_upsampling(stage, maps, share[b])
             torch.testing.assert_close(logits[b], decoder.head(maps)[:, 0])
+
+
+def test_the_last_convolution_keeps_its_precision_under_autocast() -> None:
+    conv, x = torch.nn.Conv2d(4, 1, 3, padding=1), torch.randn(2, 4, 5, 6).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = one_channel_convolution(x, conv)
+    torch.testing.assert_close(found, conv(x.float())[:, 0])
 
 
 def test_gradients_reach_every_parameter() -> None:
