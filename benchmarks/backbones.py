@@ -27,7 +27,7 @@ from benchmarks.plain.swin import PlainSwin
 from benchmarks.plain.twins import PlainTwins
 from benchmarks.plain.van import PlainVAN
 from benchmarks.plain.vit_adapter import PlainViTAdapter
-from benchmarks.reports import Report, add_options, publish
+from benchmarks.reports import Report, make_parser, publish
 from catseg.tools.arguments import positive
 from catseg.tools.backbones import all_sizes, build
 
@@ -202,24 +202,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             for row, raw in results
         },
     )
-    try:
-        publish(report, args)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    publish(report, args, parser)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python benchmarks/backbones.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("backbones", __doc__, rounds=9)
     known = list(PLAIN)
     parser.add_argument("--families", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
     parser.add_argument("--sizes", nargs="+", metavar="SIZE", help="default: the smallest of each family")
     parser.add_argument("--side", type=positive, default=384, help="of the images, in pixels (default: %(default)s)")
     parser.add_argument("--batch", type=positive, default=1, help="images (default: %(default)s)")
-    add_options(parser, rounds=9)
     return parser
 
 

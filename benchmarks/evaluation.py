@@ -26,7 +26,7 @@ if __package__ in (None, ""):  # run as a script
 
 from benchmarks.harness import calibrate, machine, time_in_turn
 from benchmarks.models import load_model, random_image
-from benchmarks.reports import Report, add_options, publish
+from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.data.registration import register_datasets
 from catseg.engine.evaluation import LabelPredictor, build_evaluator, build_test_loader
 from catseg.tools.arguments import positive
@@ -113,22 +113,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         measures={"evaluation": figures},
         headline=figures,
     )
-    try:
-        publish(report, args)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    publish(report, args, parser)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python benchmarks/evaluation.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", default="configs/catseg_shapes.yaml", help="default: %(default)s")
+    parser = make_parser("evaluation", __doc__, rounds=3)
+    add_model_options(parser, "configs/catseg_shapes.yaml")
     parser.add_argument("--images", type=positive, default=20, help="pictures (default: %(default)s)")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides")
-    add_options(parser, rounds=3)
     return parser
 
 

@@ -34,7 +34,7 @@ from benchmarks.harness import (
 )
 from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
-from benchmarks.reports import Report, add_options, publish
+from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.modeling.meta_arch import CATSeg
 from catseg.tools.arguments import positive
 
@@ -228,10 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         measures={name: _measures(found) for name, found in figures.items()},
         headline=figures[str(cases[0])],
     )
-    try:
-        publish(report, args)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    publish(report, args, parser)
 
 
 def _row(case: Case, result: Result) -> dict[str, str]:
@@ -257,18 +254,12 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python benchmarks/inference.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", default="configs/catseg_ade150.yaml", help="default: %(default)s")
+    parser = make_parser("inference", __doc__, rounds=3)
+    add_model_options(parser)
     parser.add_argument("--classes", type=positive, nargs="+", default=[150], metavar="T", help="default: 150")
     parser.add_argument("--size", type=_size, nargs="+", default=[(480, 640)], metavar="HxW", help="default: 480x640")
     parser.add_argument("--dtype", choices=list(DTYPES), nargs="+", default=["float32"], help="default: float32")
     parser.add_argument("--plain", action="store_true", help="measure the plain transcription of the paper too")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides")
-    add_options(parser, rounds=3)
     return parser
 
 

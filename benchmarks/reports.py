@@ -101,8 +101,19 @@ def draw(report: Report, path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def add_options(parser: argparse.ArgumentParser, *, rounds: int) -> None:
-    """Add the options that all benchmarks have."""
+def make_parser(script: str, description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """The command line of a benchmark, with the options that all of them have.
+
+    Args:
+        script: its file in `benchmarks/`, without the ending.
+        description: its docstring.
+        rounds: timed runs by default.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python benchmarks/{script}.py",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     threads = torch.get_num_threads()
     parser.add_argument("--threads", type=positive, default=threads, help="default: %(default)s")
     parser.add_argument("--rounds", type=positive, default=rounds, help="timed runs of each (default: %(default)s)")
@@ -110,15 +121,28 @@ def add_options(parser: argparse.ArgumentParser, *, rounds: int) -> None:
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON object to FILE too")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="compare with an object that --save wrote earlier")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures into FILE (.png, .svg, ...)")
+    return parser
 
 
-def publish(report: Report, args: argparse.Namespace) -> None:
-    """Print, write, compare and draw a report as the options of `add_options` ask for.
+def add_model_options(parser: argparse.ArgumentParser, config: str = "configs/catseg_ade150.yaml") -> None:
+    """Add the options that choose a model."""
+    parser.add_argument("--config", default=config, help="default: %(default)s")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides")
 
-    Raises:
-        ValueError: if it has nothing in common with the report to compare with.
-        OSError: if a file cannot be read or written.
+
+def publish(report: Report, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Print, write, compare and draw a report as the options of `make_parser` ask for.
+
+    Ends the program with a message if a file cannot be read or written, or the report has nothing in common with the
+    one to compare with.
     """
+    try:
+        _publish(report, args)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
+def _publish(report: Report, args: argparse.Namespace) -> None:
     content = json.dumps(report.to_json(), indent=2) + "\n"
     sys.stdout.write(content if args.json else report.markdown())
     if args.save is not None:

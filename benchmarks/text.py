@@ -25,7 +25,7 @@ if __package__ in (None, ""):  # run as a script
 from benchmarks.harness import CalibratedTiming, calibrate, in_fresh_process, machine, peak_memory, time_in_units
 from benchmarks.models import load_model
 from benchmarks.plain.catseg import plain_text_encoder
-from benchmarks.reports import Report, add_options, publish
+from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.modeling.clip.loading import build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_cache import TextCache
@@ -149,10 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         headline=next(iter(figures.values())),
     )
-    try:
-        publish(report, args)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    publish(report, args, parser)
 
 
 def _cold(encoders: Encoders, task: Task, dtype: str) -> Callable[[], Tensor]:
@@ -174,12 +171,8 @@ def _shown(value: float | list[float] | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python benchmarks/text.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", default="configs/catseg_ade150.yaml", help="default: %(default)s")
+    parser = make_parser("text", __doc__, rounds=1)
+    add_model_options(parser)
     parser.add_argument("--vocabulary", default="ade20k_150", help="class names (default: %(default)s)")
     parser.add_argument("--classes", type=positive, default=150, metavar="T", help="how many (default: %(default)s)")
     parser.add_argument("--dtype", choices=list(DTYPES), nargs="+", default=["float32"], help="default: float32")
@@ -187,8 +180,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plain-prompts", type=positive, default=128, metavar="N", help="sample (default: %(default)s)"
     )
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides")
-    add_options(parser, rounds=1)
     return parser
 
 

@@ -25,7 +25,7 @@ if __package__ in (None, ""):  # run as a script
 from benchmarks.harness import calibrate, in_fresh_process, machine, peak_memory, time_in_units
 from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
-from benchmarks.reports import Report, add_options, publish
+from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.tools.arguments import positive
 
 WITHOUT_CHANCE = ("MODEL.SWIN.DROP_PATH_RATE", "0.0")  # so that both networks compute the same
@@ -157,10 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         headline=figures["ours"],
     )
-    try:
-        publish(report, args)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    publish(report, args, parser)
 
 
 def _row(network: str, found: dict[str, Any]) -> dict[str, str]:
@@ -169,17 +166,11 @@ def _row(network: str, found: dict[str, Any]) -> dict[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python benchmarks/training.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", default="configs/catseg_ade150.yaml", help="default: %(default)s")
+    parser = make_parser("training", __doc__, rounds=1)
+    add_model_options(parser)
     parser.add_argument("--batch", type=positive, default=4, help="crops (default: %(default)s)")
     parser.add_argument("--classes", type=positive, default=171, metavar="T", help="default: %(default)s")
     parser.add_argument("--plain", action="store_true", help="measure the plain transcription too")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides")
-    add_options(parser, rounds=1)
     return parser
 
 

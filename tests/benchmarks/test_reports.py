@@ -1,13 +1,12 @@
 """Reports of the benchmarks: on the screen, in files, as pictures, and beside earlier ones."""
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from benchmarks.reports import Report, add_options, comparison, publish
+from benchmarks.reports import Report, comparison, make_parser, publish
 
 
 def report(units: float = 12.0) -> Report:
@@ -23,14 +22,14 @@ def report(units: float = 12.0) -> Report:
     )
 
 
-def options(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_options(parser, rounds=3)
-    return parser.parse_args(words)
+def show(shown: Report, *words: str) -> None:
+    """Publish a report as the words of a command line ask for."""
+    parser = make_parser("things", "Compare things.", rounds=3)
+    publish(shown, parser.parse_args(words), parser)
 
 
 def test_a_table_on_the_screen_and_everything_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    publish(report(), options("--save", str(tmp_path / "made" / "report.json")))
+    show(report(), "--save", str(tmp_path / "made" / "report.json"))
     text = capsys.readouterr().out
     assert text.startswith("# Speed of things\n\nrounds 3, threads 1\n")
     assert "120 ms before, 131 ms after" in text
@@ -40,16 +39,16 @@ def test_a_table_on_the_screen_and_everything_in_a_file(tmp_path: Path, capsys: 
 
 
 def test_json_is_one_object_with_the_headline_on_top(capsys: pytest.CaptureFixture[str]) -> None:
-    publish(report(), options("--json"))
+    show(report(), "--json")
     assert json.loads(capsys.readouterr().out)["units"] == 12
 
 
 def test_compares_what_both_reports_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    publish(report(24.0), options("--json", "--save", str(tmp_path / "before.json")))
+    show(report(24.0), "--json", "--save", str(tmp_path / "before.json"))
     capsys.readouterr()
-    publish(report(12.0), options("--compare", str(tmp_path / "before.json")))
+    show(report(12.0), "--compare", str(tmp_path / "before.json"))
     assert "| a      | units    | 24       | 12    | 0.50    |" in capsys.readouterr().out
-    publish(report(12.0), options("--json", "--compare", str(tmp_path / "before.json")))
+    show(report(12.0), "--json", "--compare", str(tmp_path / "before.json"))
     captured = capsys.readouterr()
     assert json.loads(captured.out)
     assert "0.50" in captured.err
@@ -60,6 +59,12 @@ def test_reports_without_a_common_case_are_named() -> None:
         comparison(report(), {"measures": {"c": {"units": 1.0}}})
 
 
+def test_a_report_that_cannot_be_compared_with_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        show(report(), "--compare", str(tmp_path / "missing.json"))
+    assert "missing.json" in capsys.readouterr().err
+
+
 def test_draws_the_measures(tmp_path: Path) -> None:
-    publish(report(), options("--json", "--plot", str(tmp_path / "speed.png")))
+    show(report(), "--json", "--plot", str(tmp_path / "speed.png"))
     assert Image.open(tmp_path / "speed.png").width > 500
