@@ -2,11 +2,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from catseg.tools.relu_kinks import kink_spread
 
 
-@pytest.mark.parametrize("relu", [torch.relu, F.relu, nn.ReLU(), torch.Tensor.relu], ids=["torch", "F", "nn", "tensor"])
+def recomputed_relu(x):
+    return checkpoint(torch.relu, x, use_reentrant=False)
+
+
+def overwriting_relu(x):
+    return F.relu(x + 0, inplace=True)
+
+
+@pytest.mark.parametrize(
+    "relu",
+    [torch.relu, F.relu, nn.ReLU(), torch.Tensor.relu, recomputed_relu, overwriting_relu],
+    ids=["torch", "F", "nn", "tensor", "recomputed", "overwriting"],
+)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_only_inputs_at_zero_are_uncertain(relu, sign):
     weight = torch.ones(3, requires_grad=True)
