@@ -4,7 +4,7 @@
 
 Times are also told in units: the time of a product of two 2048 x 2048 float32 matrices on the same threads, taken
 before and after each run. Memory is the peak above the loaded model of the first picture in a fresh process. Several
-`--classes`, `--sizes` and `--dtypes` give a case for each combination. Weights are random unless the options name some.
+`--classes`, `--size` and `--dtype` give a case for each combination. Weights are random unless the options name some.
 """
 
 import argparse

@@ -87,15 +87,17 @@ def comparison(report: Report, earlier: Mapping[str, Any]) -> list[dict[str, str
 def draw(report: Report, path: Path) -> None:
     """Draw the measures: a panel for each figure, with a bar for each case. The suffix chooses the format."""
     names = list(dict.fromkeys(name for figures in report.measures.values() for name in figures))
-    figure = Figure(figsize=(4 * len(names), 1.2 + 0.4 * len(report.measures)), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        cases = [case for case, figures in report.measures.items() if name in figures]
-        bars = axes.barh(cases, [report.measures[case][name] for case in cases], color="#4477aa")
+    cases = list(report.measures)
+    figure = Figure(figsize=(3.5 * (1 + len(names)), 1.2 + 0.4 * len(cases)), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False, sharey=True)[0], names, strict=True):
+        values = {case: report.measures[case][name] for case in cases if name in report.measures[case]}
+        bars = axes.barh([cases.index(case) for case in values], list(values.values()), color="#4477aa")
         axes.bar_label(bars, fmt="%.3g", padding=3)
-        axes.margins(x=0.2)
-        axes.invert_yaxis()
-        axes.set_title(name)
+        axes.margins(x=0.25)
+        axes.set_yticks(range(len(cases)), cases)
+        axes.set_title(name.replace("_", " ").replace("gib", "GiB"))
         axes.spines[["top", "right"]].set_visible(False)
+    axes.invert_yaxis()
     figure.suptitle(report.title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
