@@ -1,5 +1,6 @@
 """Several processes for one training or evaluation run, on GPUs or on a CPU."""
 
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -62,6 +63,7 @@ def _cpu_process(
         "gloo", init_method=dist_url, rank=first_rank + local_rank, world_size=world_size
     )
     function(*args)
+    gc.collect()  # models that still refer to the group would otherwise end its threads only with the interpreter
     # Not after an error: the others would fail too, and their errors would hide the first one.
     torch.distributed.destroy_process_group()
 
