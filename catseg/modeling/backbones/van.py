@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import BACKBONE_REGISTRY
 from timm.layers import DropPath, LayerNorm2d, calculate_drop_path_rates
@@ -20,6 +21,11 @@ from catseg.modeling.layers.initialisation import init_conv
 
 LAYER_SCALE = 1e-2
 LAYER_NORM_EPSILON = 1e-5
+
+
+def _scaled_projection(conv: nn.Conv2d, x: Tensor, scale: Tensor) -> Tensor:
+    """`scale[:, None, None] * conv(x)`, in one pass over the map."""
+    return F.conv2d(x, conv.weight * scale[:, None, None, None], cast(Tensor, conv.bias) * scale)
 
 
 class LargeKernelAttention(nn.Module):
@@ -38,10 +44,11 @@ class LargeKernelAttention(nn.Module):
         )
         self.proj_2 = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend: `(B, C, H, W)` to the same shape."""
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Attend: `(B, C, H, W)` to the same shape, each channel times its `scale` `(C,)`."""
         value = self.activation(self.proj_1(x))
-        return x + self.proj_2(value * self.spatial_gating_unit(value))
+        out = _scaled_projection(self.proj_2, value * self.spatial_gating_unit(value), scale)
+        return torch.addcmul(out, x, scale[:, None, None])
 
 
 class VANBlock(nn.Module):
@@ -67,8 +74,10 @@ class VANBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add both branches: `(B, C, H, W)` to the same shape."""
-        x = x + self.layer_scale_1[:, None, None] * self.drop_path(self.attn(self.norm1(x)))
-        return x + self.layer_scale_2[:, None, None] * self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.attn(self.norm1(x), self.layer_scale_1))
+        fc1, dwconv, activation, fc2 = self.mlp
+        hidden = activation(dwconv(fc1(self.norm2(x))))
+        return x + self.drop_path(_scaled_projection(cast(nn.Conv2d, fc2), hidden, self.layer_scale_2))
 
 
 class VANStage(nn.Module):
