@@ -24,7 +24,7 @@ LAYER_NORM_EPSILON = 1e-5
 
 
 def _scaled_projection(conv: nn.Conv2d, x: Tensor, scale: Tensor) -> Tensor:
-    """`scale[:, None, None] * conv(x)`, in one pass over the map."""
+    """`scale[:, None, None] * conv(x)` of `x` `(B, I, H, W)` and `scale` `(O,)`, in one pass over the result."""
     return F.conv2d(x, conv.weight * scale[:, None, None, None], cast(Tensor, conv.bias) * scale)
 
 

@@ -40,8 +40,9 @@ class Regions:
 
     def numbers(self) -> Tensor:
         """The number of each place's region: int64 `(H * W,)`."""
-        lengths = torch.tensor([length for count, length in self.groups for _ in range(count)])
-        numbers = torch.arange(len(lengths)).repeat_interleave(lengths, output_size=len(self.order))
+        device = self.order.device
+        lengths = torch.tensor([length for count, length in self.groups for _ in range(count)], device=device)
+        numbers = torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=len(self.order))
         return torch.empty_like(self.order).scatter(0, self.order, numbers)
 
     def after(self, earlier: "Regions") -> Tensor:

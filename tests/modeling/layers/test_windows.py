@@ -43,3 +43,10 @@ def test_tokens_move_from_one_order_to_another() -> None:
     plain, shifted = (attention_regions((4, 6), 2, shift, torch.device("cpu")) for shift in (0, 1))
     tokens = torch.rand(24)
     assert torch.equal(tokens[plain.order][shifted.after(plain)], tokens[shifted.order])
+
+
+def test_masks_are_made_where_the_map_is() -> None:
+    like = torch.zeros(1)
+    expected = shifted_window_mask((4, 6), 2, 1, like)
+    with torch.device("meta"):  # the default, on which a tensor made without a device would be
+        assert torch.equal(shifted_window_mask((4, 6), 2, 1, like), expected)
