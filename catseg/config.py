@@ -164,7 +164,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_SIZE = [640, 640]  # rows and columns the image is resized to; 0 keeps the image's own
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
-    cfg.TEST.CROPS_PER_CHUNK = 4  # windows that go through the network at once
+    cfg.TEST.IMS_PER_BATCH = 1  # pictures that a process evaluates at once: their windows share the chunks below
+    # Windows that go through CLIP and the backbone at once. 0 is 4 on a processor and 16 on a GPU.
+    cfg.TEST.CROPS_PER_CHUNK = 0
     # Class maps that are aggregated, decoded and merged at once. 0 is 4 on a processor, to stay in its cache, and 64 on
     # a GPU, to fill it.
     cfg.TEST.CLASSES_PER_CHUNK = 0

@@ -171,6 +171,8 @@ def _check_values(cfg: CfgNode) -> None:
         raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
     if cfg.SOLVER.ACCUMULATION_STEPS < 1:
         raise ValueError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
+    if cfg.TEST.IMS_PER_BATCH < 1:
+        raise ValueError(f"TEST.IMS_PER_BATCH, pictures per process, must be at least 1, got {cfg.TEST.IMS_PER_BATCH}")
     if cfg.SOLVER.CHECKPOINTS_KEPT < 0:
         raise ValueError(f"SOLVER.CHECKPOINTS_KEPT must be at least 0 (all), got {cfg.SOLVER.CHECKPOINTS_KEPT}")
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":

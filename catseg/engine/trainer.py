@@ -184,13 +184,15 @@ class Trainer(DefaultTrainer):
             rank=comm.get_rank(),
             world_size=comm.get_world_size(),
         )
-        return build_detection_train_loader(
+        loader = build_detection_train_loader(
             stream,
             mapper=None,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
+        loader.pin_memory = cfg.MODEL.DEVICE.startswith("cuda")  # Detectron2 has no argument for it
+        return loader
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:

@@ -6,6 +6,7 @@ Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W c
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from catseg.modeling.clip.text_encoder import TextEncoder
 from catseg.modeling.execution import compile_blocks, dtype_from_config
 from catseg.modeling.layers.images import ImageInput
 from catseg.modeling.losses import class_wise_bce
-from catseg.modeling.sliding_window import View, merge_in_chunks, view_from_config
+from catseg.modeling.sliding_window import View, merge_in_chunks, stack_alike, view_from_config
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
 
@@ -123,7 +124,7 @@ class CATSeg(nn.Module):
             "view": view_from_config(cfg),
             "ignore_label": head.IGNORE_VALUE,
             "loss_weight": head.LOSS_WEIGHT,
-            "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK,
+            "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK or (4 if cfg.MODEL.DEVICE == "cpu" else 16),
             "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK or (4 if cfg.MODEL.DEVICE == "cpu" else 64),
             "test_dtype": dtype_from_config(cfg),
             "compiled": cfg.MODEL.COMPILE,
@@ -173,10 +174,10 @@ class CATSeg(nn.Module):
         if self.training:
             return self._losses(batched_inputs)
         results = []
-        for item in batched_inputs:
+        for item, logits in zip(batched_inputs, self._crop_logits(batched_inputs), strict=True):
             height, width = _output_size(item)
             sem_seg = torch.empty(len(self._classes), height, width, device=self.device)
-            for start, chunk in self._probabilities(item):
+            for start, chunk in self._probabilities(item, logits):
                 sem_seg[start : start + len(chunk)] = chunk
             results.append({"sem_seg": sem_seg})
         return results
@@ -196,10 +197,10 @@ class CATSeg(nn.Module):
             RuntimeError: if no vocabulary was set.
         """
         results = []
-        for item in batched_inputs:
+        for item, logits in zip(batched_inputs, self._crop_logits(batched_inputs), strict=True):
             scores = torch.full(_output_size(item), -1.0, device=self.device)
             labels = torch.zeros(_output_size(item), dtype=torch.int64, device=self.device)
-            for start, chunk in self._probabilities(item):
+            for start, chunk in self._probabilities(item, logits):
                 best, index = chunk.max(dim=0)
                 better = best > scores
                 scores = torch.where(better, best, scores)
@@ -244,9 +245,11 @@ class CATSeg(nn.Module):
         return self.text_encoder.encode(names).to(self.device)
 
     def _losses(self, batched_inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        crops = torch.stack([item["image"].to(self.device) for item in batched_inputs]).float()
-        target = torch.stack([item["sem_seg"].to(self.device) for item in batched_inputs])
-        logits = self.logits(crops, self.text_features(self._train_classes))
+        crops, target = (
+            torch.stack([item[key].to(self.device, non_blocking=True) for item in batched_inputs])
+            for key in ("image", "sem_seg")
+        )
+        logits = self.logits(crops.float(), self.text_features(self._train_classes))
         loss = class_wise_bce(logits, target, ignore_label=self.ignore_label)
         return {"loss_sem_seg": loss * self.loss_weight}
 
@@ -257,18 +260,22 @@ class CATSeg(nn.Module):
         return torch.autocast(self.device.type, dtype=self.test_dtype)
 
     @torch.no_grad()
-    def _probabilities(self, item: Mapping[str, Any]) -> Iterator[tuple[int, Tensor]]:
-        """Full-size probabilities of one picture, some classes at a time: first class, `(classes, height, width)`.
+    def _crop_logits(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+        """Logits `(N, T, h, w)` of each picture's N crops: 36 KiB per crop and class at a cost volume of 24 x 24.
 
-        What is kept of all crops and classes at once are their logits: 36 KiB each at a cost volume of 24 x 24.
+        The crops of several pictures go through the network side by side.
         """
-        image = item["image"].to(self.device)
-        image_size = (image.shape[-2], image.shape[-1])
         text = self.text_features(self._classes)
-        crops = self.view.split(image)
-        chunks = [torch.stack(crops[i : i + self.crops_per_chunk]) for i in range(0, len(crops), self.crops_per_chunk)]
+        pictures = [self.view.split(item["image"].to(self.device, non_blocking=True)) for item in batched_inputs]
+        chunks = stack_alike(chain.from_iterable(pictures), self.crops_per_chunk)
         with self._autocast():
-            logits = torch.cat([self.logits(chunk.float(), text).float() for chunk in chunks])
+            logits = [self.logits(chunk.float(), text).float() for chunk in chunks]
+        return list(torch.cat(logits).split([len(crops) for crops in pictures])) if logits else []
+
+    @torch.no_grad()
+    def _probabilities(self, item: Mapping[str, Any], logits: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Full-size probabilities of one picture, some classes at a time: first class, `(classes, height, width)`."""
+        image_size = (item["image"].shape[-2], item["image"].shape[-1])
         output_size = _output_size(item)
         yield from merge_in_chunks(self.view, logits, image_size, output_size, classes=self.classes_per_chunk)
 

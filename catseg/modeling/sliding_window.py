@@ -5,8 +5,9 @@ Shapes: N windows, T classes, h x w logits of a crop, k the side of a window in 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 import torch
@@ -139,6 +140,17 @@ class SlidingWindow:
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return resize(logits[None], (self.kernel, self.kernel))[0].sigmoid()
+
+
+def stack_alike(crops: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Stack crops `(3, h, w)`, in their order, to `(B, 3, h, w)` with B at most `size`.
+
+    Neighbours of different shapes, which are pictures that were not cut, stay apart.
+    """
+    for _, alike in groupby(crops, key=lambda crop: crop.shape):
+        group = list(alike)
+        for start in range(0, len(group), size):
+            yield torch.stack(group[start : start + size])
 
 
 def merge_in_chunks(

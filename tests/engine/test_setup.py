@@ -70,6 +70,7 @@ def test_without_a_gpu_the_device_is_the_cpu(arguments):
         ({"DATASETS__TEST": ("qqq",)}, "no dataset is called 'qqq'$"),
         ({"INPUT__FORMAT": "BGR"}, r"INPUT\.FORMAT must be RGB"),
         ({"SOLVER__IMS_PER_BATCH": 0}, "is 0: choose a multiple"),
+        ({"TEST__IMS_PER_BATCH": 0}, r"TEST\.IMS_PER_BATCH.* at least 1, got 0"),
         ({"INPUT__CROP__ENABLED": False}, r"INPUT\.CROP\.ENABLED False .*IMS_PER_BATCH to 1,"),
         ({"MODEL__CLIP__NAME": "ViT-B-61"}, "unknown CLIP model 'ViT-B-61'; did you mean"),
     ],

@@ -64,6 +64,22 @@ def test_training_data_reach_workers_that_are_not_forked(toy_config):
     assert_equal(copy.sample(3), stream.sample(3))
 
 
+def test_batches_of_pictures_score_as_single_ones(toy_config):
+    one, two = toy_config(), toy_config(TEST__IMS_PER_BATCH=2, TEST__CROPS_PER_CHUNK=7)
+    assert [len(batch) for cfg in (one, two) for batch in Trainer.build_test_loader(cfg, "toy_test")] == [1, 1, 2]
+    model = Trainer.build_model(one).eval()
+    expected = Trainer.test(one, model)
+    model.crops_per_chunk = two.TEST.CROPS_PER_CHUNK
+    assert_equal(Trainer.test(two, model), expected)
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])
+def test_pictures_for_a_gpu_are_pinned(toy_config, device, pinned):
+    cfg = toy_config(MODEL__DEVICE=device)
+    assert Trainer.build_train_loader(cfg).pin_memory is pinned
+    assert Trainer.build_test_loader(cfg, "toy_test").pin_memory is pinned
+
+
 def test_training_changes_what_is_to_be_trained_and_nothing_else(toy_config):
     cfg = toy_config(SOLVER__BACKBONE_MULTIPLIER=0.0, SOLVER__MAX_ITER=1)
     trainer = Trainer(cfg)

@@ -65,7 +65,28 @@ def test_several_pictures_give_what_each_alone_gives(model: CATSeg) -> None:
     items = [{"image": picture(50, 60, 1)}, {"image": picture(64, 20, 2)}]
     together = model(items)
     for item, result in zip(items, together, strict=True):
-        assert torch.equal(model([item])[0]["sem_seg"], result["sem_seg"])
+        torch.testing.assert_close(result["sem_seg"], model([item])[0]["sem_seg"], rtol=1e-4, atol=1e-6)
+    assert model([]) == model.predict_labels([]) == []
+
+
+@pytest.mark.parametrize(("sliding", "sizes"), [(True, [7, 7, 1]), (False, [1, 2])])
+def test_windows_of_several_pictures_share_a_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sliding: bool, sizes: list[int]
+) -> None:
+    model = tiny_model(tmp_path, TEST__SLIDING_WINDOW=sliding, TEST__CROPS_PER_CHUNK=7)
+    items = [{"image": picture(50, 60, 1)}, {"image": picture(64, 20, 2)}, {"image": picture(64, 20, 3)}]
+    expected = [model.predict_labels([item])[0]["scores"] for item in items]
+    together = []
+    logits = model.logits
+
+    def record(crops: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        together.append(len(crops))
+        return logits(crops, text)
+
+    monkeypatch.setattr(model, "logits", record)
+    found = [result["scores"] for result in model.predict_labels(items)]
+    assert together == sizes
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_vocabulary_can_change_between_pictures(model: CATSeg) -> None:
@@ -247,7 +268,7 @@ def test_each_clip_parameter_is_stored_once(model: CATSeg) -> None:
     assert not any("pixel" in name for name in model.state_dict())
 
 
-@pytest.mark.parametrize(("key", "value"), [("TEST__CROPS_PER_CHUNK", 0), ("TEST__CLASSES_PER_CHUNK", -1)])
+@pytest.mark.parametrize(("key", "value"), [("TEST__CROPS_PER_CHUNK", -1), ("TEST__CLASSES_PER_CHUNK", -1)])
 def test_empty_chunks_are_named(tmp_path: Path, key: str, value: int) -> None:
     with pytest.raises(ValueError, match="CROPS_PER_CHUNK and CLASSES_PER_CHUNK must be positive"):
         tiny_model(tmp_path, **{key: value})

@@ -83,7 +83,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     start = time.perf_counter()
     pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines of the bar
     quiet = not comm.is_main_process()
-    with tqdm(loader, desc=str(pair), unit="picture", mininterval=pause, maxinterval=pause, disable=quiet) as bar:
+    with tqdm(loader, desc=str(pair), unit="batch", mininterval=pause, maxinterval=pause, disable=quiet) as bar:
         results = inference_on_dataset(LabelPredictor(model), bar, evaluator)
     seconds = time.perf_counter() - start
     pictures = worst.gather()
