@@ -42,6 +42,7 @@ class Aggregator(nn.Module):
         layers: Sequence[AggregationLayer],
         decoder: UpsamplingDecoder,
         max_classes: int = 0,
+        max_classes_test: int = 0,
         activation_checkpointing: bool = False,
     ) -> None:
         """Join the parts.
@@ -53,6 +54,7 @@ class Aggregator(nn.Module):
             decoder: takes D channels.
             max_classes: where there are more classes, those with the highest cosine anywhere in a crop are aggregated,
                 this many, and the others are held absent from it (CAT-Seg v2); 0 for no limit.
+            max_classes_test: a limit in inference besides, for speed: not exact where it takes effect.
             activation_checkpointing: recompute layers and decoder in the backward pass to save memory.
         """
         super().__init__()
@@ -60,7 +62,7 @@ class Aggregator(nn.Module):
         self.guidance = guidance
         self.layers = nn.ModuleList(layers)
         self.decoder = decoder
-        self.max_classes = max_classes
+        self.max_classes, self.max_classes_test = max_classes, max_classes_test
         self.activation_checkpointing = activation_checkpointing
 
     def forward(self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int) -> Tensor:
@@ -89,9 +91,11 @@ class Aggregator(nn.Module):
         """As `forward`, for `chunk` classes of all crops at once."""
         number = len(text_features)
         text_features = text_features.unsqueeze(0)
-        if not 0 < self.max_classes < number:
+        limits = (self.max_classes, 0 if self.training else self.max_classes_test)
+        kept = min((limit for limit in limits if limit), default=number)
+        if kept >= number:
             return self._aggregate(image_features, maps, text_features, chunk=chunk)
-        best = best_classes(image_features, text_features, number=self.max_classes, chunk=chunk)
+        best = best_classes(image_features, text_features, number=kept, chunk=chunk)
         logits = self._aggregate(image_features, maps, text_features[0][best], chunk=chunk)
         absent = logits.new_full((len(logits), number, *logits.shape[2:]), ABSENT_LOGIT)
         return absent.scatter(1, best[..., None, None].expand_as(logits), logits)

@@ -41,6 +41,7 @@ class CATSegHead(nn.Module):
         decoder_dims: Sequence[int],
         decoder_guidance_dims: Sequence[int],
         class_tokens: int = 0,
+        max_classes_test: int = 0,
         prior_prob: float = 0.0,
         activation_checkpointing: bool = False,
     ) -> None:
@@ -64,6 +65,8 @@ class CATSegHead(nn.Module):
             decoder_guidance_dims: widths of the projected decoder guidance.
             class_tokens: tokens that the class aggregation sees: fewer classes are padded, and of more a crop's best
                 are taken (CAT-Seg v2); 0 for the classes as they are.
+            max_classes_test: classes of a crop that are aggregated in inference, those with the highest cosine; 0 for
+                all of them.
             prior_prob: share of cells a class is expected to cover at the start; 0 leaves the last bias random.
             activation_checkpointing: recompute activations in the backward pass.
 
@@ -76,6 +79,8 @@ class CATSegHead(nn.Module):
                 f"POOLING_SIZES {list(pooling)} and POOLING_SIZES_TEST {list(pooling_test)} need one entry for each of "
                 f"NUM_LAYERS {num_layers}"
             )
+        if max_classes_test < 0:
+            raise ValueError(f"TEST.MAX_CLASSES must be 0 (all) or positive, got {max_classes_test}")
         missing = [name for name in in_features if name not in input_shape]
         if missing:
             raise ValueError(f"IN_FEATURES asks for {missing}; the backbone gives {list(input_shape)}")
@@ -109,6 +114,7 @@ class CATSegHead(nn.Module):
             ],
             decoder=UpsamplingDecoder(in_dim=hidden_dim, dims=decoder_dims, guidance_dims=decoder_guidance_dims),
             max_classes=class_tokens,
+            max_classes_test=max_classes_test,
             activation_checkpointing=activation_checkpointing,
         )
         bias = self.aggregator.decoder.head.bias
@@ -119,7 +125,7 @@ class CATSegHead(nn.Module):
     def from_config(
         cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec], text_dim: int, num_templates: int
     ) -> dict[str, object]:
-        """Read `MODEL.SEM_SEG_HEAD` and `MODEL.ACTIVATION_CHECKPOINTING`."""
+        """Read `MODEL.SEM_SEG_HEAD`, `MODEL.ACTIVATION_CHECKPOINTING` and `TEST.MAX_CLASSES`."""
         head = cfg.MODEL.SEM_SEG_HEAD
         return {
             "input_shape": input_shape,
@@ -138,6 +144,7 @@ class CATSegHead(nn.Module):
             "decoder_dims": head.DECODER_DIMS,
             "decoder_guidance_dims": head.DECODER_GUIDANCE_PROJ_DIMS,
             "class_tokens": head.CLASS_TOKENS,
+            "max_classes_test": cfg.TEST.MAX_CLASSES,
             "prior_prob": head.PRIOR_PROB,
             "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
         }

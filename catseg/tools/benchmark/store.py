@@ -18,8 +18,8 @@ from catseg.tools.benchmark.plan import Pair
 RECORD = "pair.json"
 _VERSION = 1  # of what is evaluated and kept: records of another one are made anew
 # What changes neither the network nor how pictures go through it. The checkpoint replaces CLIP's first weights.
-_NO_MATTER = ("WEIGHTS", "DEVICE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
-_TEST_KEYS = ("SLIDING_WINDOW", "SLIDING_SIZE", "SLIDING_KERNEL", "SLIDING_OVERLAP", "AUG")
+_NO_MATTER = ("WEIGHTS", "DEVICE", "COMPILE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
+_TEST_KEYS = ("SLIDING_WINDOW", "SLIDING_SIZE", "SLIDING_KERNEL", "SLIDING_OVERLAP", "AUG", "MAX_CLASSES", "DTYPE")
 
 
 def pair_folder(output: Path, pair: Pair) -> Path:

@@ -74,8 +74,26 @@ def test_prior_sets_the_last_bias(tmp_path: Path) -> None:
     [
         ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [2]}, r"POOLING_SIZES \[2\] .* NUM_LAYERS 2"),
         ({"MODEL__SEM_SEG_HEAD__IN_FEATURES": ["res2", "res3", "res5"]}, r"IN_FEATURES asks for \['res5'\]"),
+        ({"TEST__MAX_CLASSES": -1}, r"TEST\.MAX_CLASSES must be 0 \(all\) or positive, got -1"),
     ],
 )
 def test_unusable_options_are_named(tmp_path: Path, overrides: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         head(tmp_path, **overrides)
+
+
+def test_a_limit_of_inference_aggregates_the_likeliest_classes_of_each_crop_alone(tmp_path: Path) -> None:
+    plain, limited = head(tmp_path), head(tmp_path, TEST__MAX_CLASSES=3)
+    limited.load_state_dict(plain.state_dict())
+    image, maps, text = inputs(7)
+    cosines = torch.einsum("bhwc,tpc->bthwp", F.normalize(image, dim=-1), text).amax(dim=(2, 3, 4))
+    assert torch.equal(limited(image, maps, text, chunk=2), plain(image, maps, text, chunk=2))
+    with torch.no_grad():
+        logits = limited.eval()(image, maps, text, chunk=2)
+        for i, best in enumerate(cosines.topk(3).indices.sort().values):
+            crop = image[i : i + 1], {name: level[i : i + 1] for name, level in maps.items()}
+            expected = plain.eval()(*crop, text[best], chunk=2)[0]
+            torch.testing.assert_close(logits[i, best], expected, rtol=1e-4, atol=1e-5)
+            assert (logits[i].sigmoid().sum(dim=(1, 2)) > 0).nonzero()[:, 0].tolist() == best.tolist()
+        few = inputs(3)
+        assert torch.equal(limited(*few, chunk=2), plain(*few, chunk=2))

@@ -45,6 +45,8 @@ def test_what_cannot_be_read_is_made_again(tmp_path, describe, text):
         {"MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST": [2, 2]},
         {"TEST__SLIDING_OVERLAP": 0.5},
         {"TEST__AUG__ENABLED": True},
+        {"TEST__MAX_CLASSES": 64},
+        {"TEST__DTYPE": "bfloat16"},
         {"MODEL__WEIGHTS": "catseg://v1-base"},
         {"records": [*RECORDS, {"file_name": "b.jpg", "sem_seg_file_name": "b.png"}]},
     ],
@@ -55,6 +57,7 @@ def test_what_changes_the_numbers_changes_the_settings(describe, overrides):
 
 def test_what_does_not_change_them_does_not(describe):
     same = {"MODEL__DEVICE": "cuda", "MODEL__CLIP__TEXT_CACHE": False, "TEST__CROPS_PER_CHUNK": 9, "OUTPUT_DIR": "x"}
+    same |= {"MODEL__COMPILE": True, "TEST__IMS_PER_BATCH": 2}
     moved = [{key: value.replace("/data", "/elsewhere") for key, value in record.items()} for record in RECORDS]
     assert describe(records=moved, **same) == describe()
 
