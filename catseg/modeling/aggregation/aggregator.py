@@ -72,7 +72,7 @@ class Aggregator(nn.Module):
             image_features: dense CLIP features `(B, H, W, C)`.
             maps: backbone maps `(B, channels, ...)`, finest first, the coarsest `H x W`.
             text_features: `(T, P, C)`, L2-normalised.
-            chunk: class maps to work on at once where no gradient is recorded; the result does not depend on it. The
+            chunk: class maps to work on at once; the result does not depend on it. Where no gradient is recorded, the
                 crops are worked on one after the other if each alone has more.
 
         Returns:
@@ -105,7 +105,6 @@ class Aggregator(nn.Module):
     ) -> Tensor:
         """As `forward`, for text features `(B, T, P, C)`, or `(1, T, P, C)` for all crops."""
         recording = torch.is_grad_enabled()
-        chunk = text_features.shape[1] if recording else chunk
         appearance, text, decoder_guidance = self.guidance(maps, text_features)
         x = self.cost_embedding(image_features, text_features, chunk=chunk)
         for layer in self.layers:

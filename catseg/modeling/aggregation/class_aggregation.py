@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from timm.layers import Mlp
 from torch import Tensor, nn
 
@@ -138,13 +138,13 @@ class ClassAggregation(nn.Module):
 
         pooled = _pool(x, pooling)
         cells = pooled.flatten(2, 3)
-        if torch.is_grad_enabled():
-            return x + _resize(run_block(cells).view(pooled.shape), (height, width))
         size = max(1, cells.shape[2] * chunk // classes)
         if pooling == 1:
             out = map_chunks(lambda piece: piece + run_block(piece), cells, dim=2, size=size, in_place=True)
             return out.view_as(x)
         out = map_chunks(run_block, cells, dim=2, size=size, in_place=True).view_as(pooled)
+        if torch.is_grad_enabled():
+            return x + _resize(out, (height, width))
         for piece, addend in zip(x.split(chunk, dim=1), out.split(chunk, dim=1), strict=True):
             piece += _resize(addend, (height, width))
         return x
@@ -164,8 +164,8 @@ def _pool(x: Tensor, size: int) -> Tensor:
     """Average-pool maps `(B, T, H, W, D)` by `size`."""
     if size == 1:
         return x
-    maps = F.avg_pool2d(x.flatten(0, 1).permute(0, 3, 1, 2), size)
-    return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+    rows, columns = (side // size * size for side in x.shape[2:4])
+    return reduce(x[:, :, :rows, :columns], "b t (h i) (w j) d -> b t h w d", "mean", i=size, j=size)
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

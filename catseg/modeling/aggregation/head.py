@@ -160,7 +160,7 @@ class CATSegHead(nn.Module):
                 `H x W` (the coarsest at `H x W`, each finer one at twice the sides of the one before) is resized
                 bilinearly.
             text_features: `(T, P, C)`, L2-normalised.
-            chunk: classes to work on at once where no gradient is recorded; the result does not depend on it.
+            chunk: class maps to work on at once; the result does not depend on it.
 
         Returns:
             `(B, T, 4 * H, 4 * W)` for two upsamplings.

@@ -40,11 +40,12 @@ class GuidedRegionAttention(GuidedAttention):
         qkv = self.project(x, guidance).flatten(0, 1)
         parts = qkv.split([count * length for count, length in groups], dim=1)
         out = [self._attend(part, length) for part, (_, length) in zip(parts, groups, strict=True)]
-        return self.proj(torch.cat(out, dim=1).view_as(x))
+        return recomputed(lambda *parts: self.proj(torch.cat(parts, dim=1).view_as(x)), *out)
 
     def _attend(self, qkv: Tensor, length: int) -> Tensor:
         """Attend within regions of one length: `(N, regions * length, 3 * D)` to `(N, regions * length, D)`."""
         heads = rearrange(qkv, "n (r l) (i k d) -> i (n r) k l d", l=length, i=3, k=self.heads)
+        heads = heads.contiguous()  # a view would keep the tokens of all regions for the backward pass
         out = F.scaled_dot_product_attention(*heads)
         return rearrange(out, "(n r) k l d -> n (r l) (k d)", n=len(qkv))
 
@@ -104,8 +105,6 @@ class SpatialAggregation(nn.Module):
                 tokens = block(tokens.index_select(2, move), share, order.groups)
             return tokens.index_select(2, back).unflatten(2, size)
 
-        if torch.is_grad_enabled():
-            return run_blocks(x)
         return map_chunks(run_blocks, x, dim=1, size=chunk, in_place=True)
 
     def _regions(self, size: tuple[int, int], *, shifted: bool, device: torch.device) -> Regions:

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import BACKBONE_REGISTRY
-from timm.layers import DropPath, LayerNorm2d, Mlp, QuickGELU, calculate_drop_path_rates
+from timm.layers import DropPath, LayerNorm2d, Mlp, calculate_drop_path_rates
 from torch import Tensor, nn
 
 from catseg.modeling.backbones.pyramid import SizedBackbone
+from catseg.modeling.layers.activations import QuickGELU
 from catseg.modeling.layers.convolutions import conv_embedding, depthwise_conv
 from catseg.modeling.layers.initialisation import init_linear
 

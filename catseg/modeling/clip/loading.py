@@ -16,6 +16,8 @@ import open_clip
 from open_clip.model import CLIP
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
+from catseg.modeling.layers.activations import use_lean_activations
+
 logger = logging.getLogger(__name__)
 
 open_clip.add_model_config(Path(__file__).with_name("models"))
@@ -52,6 +54,7 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
         model = CLIP(**config)
     except (TypeError, AssertionError) as error:
         raise ValueError(f"the config of CLIP model {name!r} is not one open_clip can build: {error}") from error
+    use_lean_activations(model, open_clip.transformer.QuickGELU)
     if checkpoint is None:
         logger.info("CLIP %s is initialised at random", name)
     else:

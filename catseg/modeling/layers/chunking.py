@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 
@@ -15,11 +16,13 @@ def map_chunks(
         x: any tensor.
         dim: the axis to cut, counted from the front.
         size: length of a piece, at least 1.
-        in_place: write the results over `x`; `function` must then keep the shape, and no gradient may be wanted.
+        in_place: write the results over `x` where no gradient is recorded; `function` must then keep the shape.
 
     Returns:
         The results of all pieces side by side along `dim`.
     """
+    if torch.is_grad_enabled():
+        return torch.cat([function(piece) for piece in x.split(size, dim=dim)], dim=dim)
     if x.shape[dim] <= size and not in_place:
         return function(x)
     out = x if in_place else None
