@@ -1,14 +1,21 @@
 """The training loss."""
 
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from catseg.modeling.layers.recomputing import recomputed
+
+CLASSES_AT_ONCE = 16
 
 
 def class_wise_bce(logits: Tensor, target: Tensor, *, ignore_label: int) -> Tensor:
     """Binary cross-entropy of every class against the one-hot target, averaged over pixels and classes.
 
-    Ignored pixels count as belonging to no class, as in the published training. With z the logit and y the one-hot
-    target, the loss of one entry is softplus(z) - y z, so the one-hot map is never built.
+    Ignored pixels count as belonging to no class, as in the published training. Maps as large as the target are made
+    of a few classes at a time, in the forward pass and again in the backward pass.
 
     Args:
         logits: `(B, T, h, w)`; resized bilinearly to the target.
@@ -29,6 +36,14 @@ def class_wise_bce(logits: Tensor, target: Tensor, *, ignore_label: int) -> Tens
             f"labels must be 0..{classes - 1} or {ignore_label} (ignored), got {int(index.min())}..{int(index.max())}; "
             "the training vocabulary and the labels do not belong together"
         )
-    logits = F.interpolate(logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
-    own = logits.gather(1, index.unsqueeze(1)).squeeze(1)
-    return (F.softplus(logits).sum() - own[valid].sum()) / logits.numel()
+    numbers = torch.arange(classes, device=target.device).view(1, -1, 1, 1)
+    labels = index.where(valid, index.new_full((), -1)).unsqueeze(1)
+    pieces = zip(logits.split(CLASSES_AT_ONCE, dim=1), numbers.split(CLASSES_AT_ONCE, dim=1), strict=True)
+    losses = [recomputed(partial(_summed_bce, labels, some), piece) for piece, some in pieces]
+    return torch.stack(losses).sum() / (target.numel() * classes)
+
+
+def _summed_bce(labels: Tensor, numbers: Tensor, logits: Tensor) -> Tensor:
+    """The loss of some classes, `numbers`, summed over the pixels of `labels` `(B, 1, H, W)`."""
+    logits = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
+    return F.binary_cross_entropy_with_logits(logits, (labels == numbers).to(logits.dtype), reduction="sum")
