@@ -5,7 +5,6 @@ Shapes: B crops, T classes, H x W cells, N cells in one axis, D channels, G guid
 
 import math
 from functools import partial
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +54,7 @@ class GuidedClassAttention(GuidedAttention):
         Returns:
             `(B, N, T, D)`.
         """
-        out = recomputed(partial(self.attend, repeated=repeated), *self._heads(x, guidance))
+        out = self.attend(*self._heads(x, guidance), repeated)
         return rearrange(out, "(b n) k t d -> b n t (k d)", b=len(x))
 
     def repeat(self, x: Tensor, guidance: Tensor, *, count: int) -> RepeatedToken:
@@ -133,24 +132,21 @@ class ClassAggregation(nn.Module):
         def run_block(cells: Tensor) -> Tensor:
             tokens = rearrange(cells, "b t n d -> b n t d").contiguous()
             tokens = tokens + self.attn(self.norm1(tokens), guidance, padding)
-            tokens = tokens + recomputed(self._mlp, tokens)
+            tokens = tokens + self.mlp(self.norm2(tokens))
             return rearrange(tokens, "b n t d -> b t n d")
 
         pooled = _pool(x, pooling)
         cells = pooled.flatten(2, 3)
         size = max(1, cells.shape[2] * chunk // classes)
         if pooling == 1:
-            out = map_chunks(lambda piece: piece + run_block(piece), cells, dim=2, size=size, in_place=True)
+            out = map_chunks(lambda piece: piece + recomputed(run_block, piece), cells, dim=2, size=size, in_place=True)
             return out.view_as(x)
-        out = map_chunks(run_block, cells, dim=2, size=size, in_place=True).view_as(pooled)
+        out = map_chunks(partial(recomputed, run_block), cells, dim=2, size=size, in_place=True).view_as(pooled)
         if torch.is_grad_enabled():
             return x + _resize(out, (height, width))
         for piece, addend in zip(x.split(chunk, dim=1), out.split(chunk, dim=1), strict=True):
             piece += _resize(addend, (height, width))
         return x
-
-    def _mlp(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.mlp(self.norm2(x)))
 
     def _padding(self, classes: int) -> RepeatedToken | None:
         """What the attention sees besides the classes: tokens that nobody reads, so only their keys and values."""
