@@ -167,8 +167,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.IMS_PER_BATCH = 1  # pictures that a process evaluates at once: their windows share the chunks below
     # Windows that go through CLIP and the backbone at once. 0 is 4 on a processor and 16 on a GPU.
     cfg.TEST.CROPS_PER_CHUNK = 0
-    # Class maps that are aggregated, decoded and merged at once. 0 is 4 on a processor, to stay in its cache, and 64 on
-    # a GPU, to fill it.
+    # Class maps that are aggregated, decoded and merged at once, in training too. 0 is 4 on a processor, to stay in its
+    # cache, and 64 on a GPU, to fill it.
     cfg.TEST.CLASSES_PER_CHUNK = 0
     # Aggregate this many classes of each window alone, those with the highest cosine in it, and hold the others absent:
     # quicker with large vocabularies, but not exact. 0 aggregates all, as the paper does.

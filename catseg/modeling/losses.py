@@ -8,7 +8,7 @@ from torch import Tensor
 
 from catseg.modeling.layers.recomputing import recomputed
 
-CLASSES_AT_ONCE = 16
+CLASSES_AT_ONCE = 16  # of all classes, maps as large as the target would be the largest tensors of a training step
 
 
 def class_wise_bce(logits: Tensor, target: Tensor, *, ignore_label: int) -> Tensor:

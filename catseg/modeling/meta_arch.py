@@ -68,7 +68,7 @@ class CATSeg(nn.Module):
             ignore_label: label of pixels without a class in training.
             loss_weight: factor on the loss.
             crops_per_chunk: crops that go through the network at once in inference.
-            classes_per_chunk: class maps that are aggregated, decoded and merged at once in inference.
+            classes_per_chunk: class maps that are aggregated and decoded at once, and in inference merged.
             test_dtype: computing type of inference: float32 computes in that of the weights, the others by autocast.
             compiled: run the repeated blocks through `torch.compile`, where they are first called.
 

@@ -40,6 +40,7 @@ class GuidedRegionAttention(GuidedAttention):
         qkv = self.project(x, guidance).flatten(0, 1)
         parts = qkv.split([count * length for count, length in groups], dim=1)
         out = [self._attend(part, length) for part, (_, length) in zip(parts, groups, strict=True)]
+        # The attention keeps its results anyway: this saves the copy of them that the projection would keep.
         return recomputed(lambda *parts: self.proj(torch.cat(parts, dim=1).view_as(x)), *out)
 
     def _attend(self, qkv: Tensor, length: int) -> Tensor:
