@@ -48,7 +48,7 @@ class GuidedClassAttention(GuidedAttention):
 
         Args:
             x: normed tokens `(B, N, T, D)`.
-            guidance: what `project_guidance` gave: `(B, 1, T, 2 * D)`, or `(1, 1, T, 2 * D)` for all crops.
+            guidance: what `project_guidance` gave: `(B, 1, T, 3 * D)`, or `(1, 1, T, 3 * D)` for all crops.
             repeated: what `repeat` gave, if there are tokens besides those of the classes.
 
         Returns:

@@ -20,8 +20,10 @@ class GuidedAttention(nn.Module):
         self.v = nn.Linear(dim, dim)
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
-        """The guidance's share of queries and keys: `(..., G)` to `(..., 2 * D)`."""
-        return F.linear(guidance, torch.cat((self.q.weight[:, self.dim :], self.k.weight[:, self.dim :])))
+        """What does not depend on the tokens, zero for values but for the bias: `(..., G)` to `(..., 3 * D)`."""
+        values = self.v.weight.new_zeros(self.dim, guidance.shape[-1])
+        weight = torch.cat((self.q.weight[:, self.dim :], self.k.weight[:, self.dim :], values))
+        return F.linear(guidance, weight, torch.cat((self.q.bias, self.k.bias, self.v.bias)))
 
     def project(self, x: Tensor, guidance: Tensor) -> Tensor:
         """Queries, keys and values side by side.
@@ -34,6 +36,6 @@ class GuidedAttention(nn.Module):
             `(..., 3 * D)`.
         """
         weight = torch.cat((self.q.weight[:, : self.dim], self.k.weight[:, : self.dim], self.v.weight))
-        qkv = F.linear(x, weight, torch.cat((self.q.bias, self.k.bias, self.v.bias)))
-        qkv[..., : 2 * self.dim] += guidance
+        qkv = F.linear(x, weight)
+        qkv += guidance
         return qkv

@@ -26,22 +26,21 @@ class GuidedRegionAttention(GuidedAttention):
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, guidance: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+    def forward(self, qkv: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
         """Attend within regions.
 
         Args:
-            x: normed tokens `(B, T, L, D)`, region by region.
-            guidance: what `project_guidance` gave of tokens in the same order: `(B, 1, L, 2 * D)`.
+            qkv: what `project` gave of normed tokens, region by region: `(B, T, L, 3 * D)`.
             groups: as in `Regions`.
 
         Returns:
             `(B, T, L, D)`.
         """
-        qkv = self.project(x, guidance).flatten(0, 1)
-        parts = qkv.split([count * length for count, length in groups], dim=1)
+        size = (*qkv.shape[:-1], self.dim)
+        parts = qkv.flatten(0, 1).split([count * length for count, length in groups], dim=1)
         out = [self._attend(part, length) for part, (_, length) in zip(parts, groups, strict=True)]
         # The attention keeps its results anyway: this saves the copy of them that the projection would keep.
-        return recomputed(lambda *parts: self.proj(torch.cat(parts, dim=1).view_as(x)), *out)
+        return recomputed(lambda *parts: self.proj(torch.cat(parts, dim=1).view(size)), *out)
 
     def _attend(self, qkv: Tensor, length: int) -> Tensor:
         """Attend within regions of one length: `(N, regions * length, 3 * D)` to `(N, regions * length, D)`."""
@@ -62,9 +61,21 @@ class GuidedSwinBlock(nn.Module):
         self.mlp = Mlp(dim, 4 * dim)
 
     def forward(self, x: Tensor, guidance: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
-        """Map tokens `(B, T, L, D)` to the same shape; the other arguments are those of the attention."""
-        x = x + self.attn(self.norm1(x), guidance, groups)
+        """Map tokens to the same shape.
+
+        Args:
+            x: `(B, T, L, D)`, region by region.
+            guidance: what the attention's `project_guidance` gave of tokens in the same order: `(B, 1, L, 3 * D)`.
+            groups: as in `Regions`.
+
+        Returns:
+            `(B, T, L, D)`.
+        """
+        x = x + self.attn(recomputed(self._project, x, guidance), groups)
         return x + recomputed(self._mlp, x)
+
+    def _project(self, x: Tensor, guidance: Tensor) -> Tensor:
+        return self.attn.project(self.norm1(x), guidance)
 
     def _mlp(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.mlp(self.norm2(x)))

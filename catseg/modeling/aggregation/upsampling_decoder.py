@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catseg.modeling.layers.chunking import map_chunks
+from catseg.modeling.layers.recomputing import recomputed
 
 CHANNELS_PER_GROUP = 16
 
@@ -67,8 +68,8 @@ class GuidedUpsampling(nn.Module):
         """
         x = F.conv_transpose2d(x, kernel, stride=2, padding=1)
         x = (x.unflatten(0, (len(guidance), -1)) + guidance).flatten(0, 1)
-        x = F.relu(self.norm1(x), inplace=True)
-        return F.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = recomputed(lambda x: self.conv2(F.relu(self.norm1(x), inplace=True)), x)
+        return F.relu(self.norm2(x), inplace=True)
 
 
 def one_channel_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:

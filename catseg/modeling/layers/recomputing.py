@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """`function(*inputs)`; where a gradient is recorded, what it computes on the way is not kept but computed again.
 
+    A product or a convolution that comes last is not computed again: all that it keeps is its input.
+
     Args:
         function: computes the same each time: it draws no random numbers.
         inputs: what is kept in its place.
