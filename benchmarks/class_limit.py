@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import Tensor
 from tqdm import tqdm
 
@@ -49,7 +49,9 @@ def measure(config: str, options: Sequence[str], limits: Sequence[int], *, image
         FileNotFoundError, KeyError, ValueError: if config, weights or data cannot be used.
     """
     cfg, model = load_model(config, options, given_text=False)
-    dataset = cfg.DATASETS.TEST[0]
+    dataset = next(iter(cfg.DATASETS.TEST), "")
+    if dataset not in DatasetCatalog:
+        raise ValueError(f"DATASETS.TEST must name a data set to look at, got {dataset!r}")
     model.set_vocabulary(MetadataCatalog.get(dataset).stuff_classes)
     samples = list(islice(chain.from_iterable(build_test_loader(cfg, dataset)), images))
     names = {"all": 0} | {str(limit): limit for limit in limits}

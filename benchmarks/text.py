@@ -127,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for."""
     parser = _parser()
     args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
     first = calibrate()
     try:
         task = Task(args.config, tuple(args.opts), args.vocabulary, args.classes, args.threads)

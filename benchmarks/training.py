@@ -75,7 +75,7 @@ class Steps:
         self.plain.zero_grad(set_to_none=True)
         crops = torch.stack([item["image"] for item in self.batch]).float()
         text = self.model.text_features(self.names)
-        loss = self.plain.loss(crops, self.labels, text, self.model.ignore_label)
+        loss = self.plain.loss(crops, self.labels, text, self.model.ignore_label) * self.model.loss_weight
         loss.backward()
         return loss.detach()
 

@@ -14,6 +14,7 @@ from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling
 logger = logging.getLogger(__name__)
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHAPES_COMPILED = 64  # of each kind of block; a vocabulary brings up to four
 REPEATED = (ResidualAttentionBlock, GuidedSwinBlock, GuidedUpsampling)  # few shapes, many calls: compiling pays
 
 
@@ -32,6 +33,8 @@ def dtype_from_config(cfg: CfgNode) -> torch.dtype:
 
 
 def _has_instructions(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():  # as on Apple's processors
+        return dtype == torch.float32
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
@@ -42,6 +45,8 @@ def compile_blocks(*parts: nn.Module) -> None:
 
     Names in the state dict stay as they are.
     """
+    dynamo = torch._dynamo.config  # blocks of one kind count together, and what comes beyond the limit is not compiled
+    dynamo.recompile_limit = max(dynamo.recompile_limit, SHAPES_COMPILED)
     for module in chain.from_iterable(part.modules() for part in parts):
         if isinstance(module, REPEATED):
             module.compile(dynamic=False)

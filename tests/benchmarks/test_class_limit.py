@@ -36,3 +36,10 @@ def test_an_unknown_config_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--config", "missing.yaml"])
     assert "missing.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", ["('nope',)", "()"])
+def test_a_data_set_that_is_none_is_an_error(tiny: str, names: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--config", tiny, "--opts", "DATASETS.TEST", names])
+    assert "DATASETS.TEST must name a data set" in capsys.readouterr().err

@@ -8,7 +8,23 @@ from benchmarks.training import main
 
 
 def test_ours_and_plain_take_the_same_step(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--config", tiny, "--batch", "2", "--classes", "3", "--threads", "1", "--plain", "--json"])
+    main(
+        [
+            "--config",
+            tiny,
+            "--batch",
+            "2",
+            "--classes",
+            "3",
+            "--threads",
+            "1",
+            "--plain",
+            "--json",
+            "--opts",
+            "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT",
+            "3.0",
+        ]
+    )
     found = json.loads(capsys.readouterr().out)
     assert found["units"] > 0
     assert found["peak_gib_above_model"] >= 0

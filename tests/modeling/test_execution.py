@@ -27,3 +27,21 @@ def test_a_type_without_instructions_is_warned_of(
     with caplog.at_level(logging.WARNING, logger=execution.__name__):
         dtype_from_config(tiny_config(tmp_path, TEST__DTYPE="bfloat16"))
     assert ("no instructions for bfloat16" in caplog.text) is not fast
+
+
+def test_a_processor_without_onednn_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with caplog.at_level(logging.WARNING, logger=execution.__name__):
+        assert dtype_from_config(tiny_config(tmp_path, TEST__DTYPE="float16")) == torch.float16
+        assert "no instructions for float16" in caplog.text
+        caplog.clear()
+        dtype_from_config(tiny_config(tmp_path))
+    assert not caplog.text
+
+
+def test_more_shapes_are_compiled_than_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    execution.compile_blocks(torch.nn.Linear(1, 1))
+    assert torch._dynamo.config.recompile_limit == execution.SHAPES_COMPILED

@@ -157,10 +157,12 @@ class ClassAggregation(nn.Module):
 
 
 def _pool(x: Tensor, size: int) -> Tensor:
-    """Average-pool maps `(B, T, H, W, D)` by `size`."""
+    """Average-pool maps `(B, T, H, W, D)` by `size`, without the rows and columns that are left over."""
     if size == 1:
         return x
     rows, columns = (side // size * size for side in x.shape[2:4])
+    if not rows or not columns:
+        raise ValueError(f"POOLING_SIZES {size} is larger than FEATURE_RESOLUTION {list(x.shape[2:4])}")
     return reduce(x[:, :, :rows, :columns], "b t (h i) (w j) d -> b t h w d", "mean", i=size, j=size)
 
 

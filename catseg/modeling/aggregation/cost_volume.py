@@ -39,6 +39,8 @@ def cosine_cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
 def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, chunk: int) -> Tensor:
     """Find the classes with the highest cosine anywhere in a crop, with any template (CAT-Seg v2).
 
+    Cosines are float32 at least, under any autocast: in half precision too many are alike.
+
     Args:
         image_features: `(B, H, W, C)`, of any norm.
         text_features: `(1, T, P, C)`, L2-normalised.
@@ -48,10 +50,12 @@ def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, 
     Returns:
         `(B, number)`, int64: places along T, in no particular order.
     """
-    image_features = F.normalize(image_features, dim=-1)
+    dtype = torch.promote_types(image_features.dtype, torch.float32)
+    image_features = F.normalize(image_features.to(dtype), dim=-1)
 
     def highest(text: Tensor) -> Tensor:
-        return cosine_cost_volume(image_features, text).amax(dim=(2, 3, 4))
+        with torch.autocast(text.device.type, enabled=False):
+            return cosine_cost_volume(image_features, text.to(dtype)).amax(dim=(2, 3, 4))
 
     return map_chunks(highest, text_features, dim=1, size=chunk).topk(number, dim=1, sorted=False).indices
 

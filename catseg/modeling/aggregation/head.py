@@ -79,8 +79,19 @@ class CATSegHead(nn.Module):
                 f"POOLING_SIZES {list(pooling)} and POOLING_SIZES_TEST {list(pooling_test)} need one entry for each of "
                 f"NUM_LAYERS {num_layers}"
             )
-        if max_classes_test < 0:
-            raise ValueError(f"TEST.MAX_CLASSES must be 0 (all) or positive, got {max_classes_test}")
+        if window_size < 1 or min(*pooling, *pooling_test) < 1:
+            raise ValueError(
+                f"WINDOW_SIZES, POOLING_SIZES and POOLING_SIZES_TEST must be positive, got {window_size}, "
+                f"{list(pooling)} and {list(pooling_test)}"
+            )
+        if num_heads < 1 or hidden_dim % num_heads:
+            raise ValueError(f"HIDDEN_DIMS must be a multiple of NUM_HEADS, got {hidden_dim} and {num_heads}")
+        if class_tokens < 0 or max_classes_test < 0:
+            raise ValueError(
+                f"CLASS_TOKENS and TEST.MAX_CLASSES must be 0 (all) or positive, got {class_tokens}, {max_classes_test}"
+            )
+        if not 0 <= prior_prob < 1:
+            raise ValueError(f"PRIOR_PROB must be 0 (none) or between 0 and 1, got {prior_prob}")
         missing = [name for name in in_features if name not in input_shape]
         if missing:
             raise ValueError(f"IN_FEATURES asks for {missing}; the backbone gives {list(input_shape)}")

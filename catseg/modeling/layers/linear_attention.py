@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,7 +27,7 @@ class RepeatedToken:
 def linear_attention(query: Tensor, key: Tensor, value: Tensor, repeated: RepeatedToken | None = None) -> Tensor:
     """Attention with the kernel `(elu(q) + 1) . (elu(k) + 1)` in place of the exponential, equations 4 to 7.
 
-    The sums over tokens are taken as means, which keeps them in float16's range, and the factor cancels in the end.
+    The sums over tokens are taken as means, which keeps them in float16's range; the factor cancels.
 
     Args:
         query: `(..., L, D)`.
@@ -40,10 +41,10 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor, repeated: Repeat
     query, key = F.elu(query) + 1, F.elu(key) + 1
     length = key.shape[-2] + (repeated.count if repeated else 0)
     weighted_values = key.transpose(-2, -1) @ (value / length)
-    key_sum = key.sum(dim=-2).unsqueeze(-1)
+    key_mean = key.sum(dim=-2).unsqueeze(-1) / length
     if repeated:
         extra = (F.elu(repeated.key) + 1).transpose(-2, -1)
         weighted_values = weighted_values + extra @ (repeated.value * (repeated.count / length))
-        key_sum = key_sum + extra * repeated.count
-    normaliser = query @ key_sum + EPSILON
-    return (query @ weighted_values) * (length / normaliser)
+        key_mean = key_mean + extra * (repeated.count / length)
+    normaliser = query @ key_mean
+    return (query @ weighted_values) / (normaliser + max(EPSILON / length, torch.finfo(normaliser.dtype).tiny))

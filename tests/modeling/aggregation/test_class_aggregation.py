@@ -121,6 +121,12 @@ def test_no_second_map_of_all_classes_is_kept(pooling: int) -> None:
     assert torch.equal(x, kept)
 
 
+def test_a_map_too_small_to_pool_is_named() -> None:
+    module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=5)
+    with pytest.raises(ValueError, match=r"POOLING_SIZES 5 is larger than FEATURE_RESOLUTION \[4, 6\]"):
+        module(torch.randn(1, 3, 4, 6, 4), torch.randn(1, 3, 3), chunk=1)
+
+
 def test_unknown_attention_is_named() -> None:
     with pytest.raises(ValueError, match="ATTENTION_TYPE must be one of linear, full, got 'softmax'"):
         ClassAggregation(dim=4, guidance_dim=3, heads=2, attention_type="softmax")

@@ -55,6 +55,16 @@ def test_best_classes_are_those_with_the_highest_cosine_anywhere_in_each_crop(ch
     assert [set(row.tolist()) for row in best] == [{1, 5}, {2, 5}]
 
 
+def test_best_classes_are_told_apart_under_autocast() -> None:
+    torch.manual_seed(0)
+    common = torch.randn(16)
+    text = F.normalize(common + 0.05 * torch.randn(1, 200, 1, 16), dim=-1)  # cosines that half precision rounds alike
+    image = torch.randn(1, 3, 4, 16)
+    expected = best_classes(image, text, number=20, chunk=64).sort().values
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(best_classes(image, text, number=20, chunk=64).sort().values, expected)
+
+
 @pytest.mark.parametrize("kernel", [3, 7])
 def test_gradients_are_those_of_the_convolution(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
     embedding = CostEmbedding(num_templates=2, hidden_dim=3, kernel_size=kernel).double()

@@ -74,7 +74,12 @@ def test_prior_sets_the_last_bias(tmp_path: Path) -> None:
     [
         ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [2]}, r"POOLING_SIZES \[2\] .* NUM_LAYERS 2"),
         ({"MODEL__SEM_SEG_HEAD__IN_FEATURES": ["res2", "res3", "res5"]}, r"IN_FEATURES asks for \['res5'\]"),
-        ({"TEST__MAX_CLASSES": -1}, r"TEST\.MAX_CLASSES must be 0 \(all\) or positive, got -1"),
+        ({"MODEL__SEM_SEG_HEAD__WINDOW_SIZES": -4}, r"WINDOW_SIZES, .* must be positive, got -4"),
+        ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST": [1, 0]}, r"POOLING_SIZES_TEST must be positive, got .* \[1, 0\]"),
+        ({"MODEL__SEM_SEG_HEAD__NUM_HEADS": 3}, r"HIDDEN_DIMS must be a multiple of NUM_HEADS, got \d+ and 3"),
+        ({"MODEL__SEM_SEG_HEAD__CLASS_TOKENS": -1}, r"CLASS_TOKENS .* must be 0 \(all\) or positive, got -1"),
+        ({"MODEL__SEM_SEG_HEAD__PRIOR_PROB": 1.0}, r"PRIOR_PROB must be 0 \(none\) or between 0 and 1, got 1\.0"),
+        ({"TEST__MAX_CLASSES": -1}, r"TEST\.MAX_CLASSES must be 0 \(all\) or positive, got 0, -1"),
     ],
 )
 def test_unusable_options_are_named(tmp_path: Path, overrides: dict[str, object], message: str) -> None:

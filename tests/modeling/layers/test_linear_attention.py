@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
@@ -21,6 +22,13 @@ def test_many_tokens_stay_within_float16() -> None:
     query = torch.ones(1, 1, 2000, 8, dtype=torch.float16)
     out = linear_attention(query, query, 50 * query)
     torch.testing.assert_close(out, 50 * query, rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("spread", [1.0, 4.0])
+def test_large_queries_and_keys_stay_within_float16(spread: float) -> None:
+    query, key, value = (factor * torch.randn(4, 847, 32) for factor in (spread, spread, 1.0))
+    out = linear_attention(query.half(), key.half(), value.half())
+    torch.testing.assert_close(out.float(), linear_attention(query, key, value), rtol=1e-2, atol=1e-3)
 
 
 @given(count=st.integers(0, 6))
