@@ -97,7 +97,8 @@ class TextEncoder:
         averaged and the mean L2-normalised again (as the authors' code does).
 
         Where gradients are enabled and a parameter of the text encoder requires one, the features are always computed,
-        differentiably. Otherwise they come from the cache where it has them, for the weights as they are.
+        differentiably, and what is computed without gradients afterwards is kept in memory only. Otherwise they come
+        from the cache where it has them, for the weights as they are.
 
         Args:
             names: T class names; ", " inside a name separates synonyms.
@@ -115,6 +116,7 @@ class TextEncoder:
             names = [synonyms(name)[0] for name in names]
         if torch.is_grad_enabled() and any(parameter.requires_grad for _, parameter in text_parameters(self._clip)):
             self._known_fingerprint = None  # a training step follows, and fused optimizers do not count their changes
+            self._cache = TextCache()  # features of weights that change again soon are not worth files
             return self._encode_classes(names, self._progress_bar(0))
         # Never an inference tensor: a later training step must be able to save the features for backward.
         with torch.inference_mode(False), torch.no_grad():

@@ -230,6 +230,19 @@ def test_a_text_encoder_that_trains_is_cached_in_evaluation_until_the_next_step(
         assert not torch.allclose(encoder.encode(["cat"]), before, atol=1e-4)
 
 
+def test_a_text_encoder_that_trains_leaves_no_files(clip, tokenizer, tmp_path):
+    encoder = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, cache=TextCache(folder=tmp_path))
+    with torch.no_grad():
+        encoder.encode(["cat"])
+    files = sorted(tmp_path.rglob("*"))
+    assert files
+    clip.token_embedding.requires_grad_(True)
+    encoder.encode(["cat"])  # a training step
+    with torch.no_grad():
+        encoder.encode(["dog"])
+    assert sorted(tmp_path.rglob("*")) == files
+
+
 def test_the_first_synonym_can_stand_for_all(clip, tokenizer):
     first = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, first_synonym_only=True)
     plain = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES)
