@@ -41,7 +41,7 @@ def test_a_processor_without_onednn_is_warned_of(
     assert not caplog.text
 
 
-def test_more_shapes_are_compiled_than_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
-    execution.compile_blocks(torch.nn.Linear(1, 1))
-    assert torch._dynamo.config.recompile_limit == execution.SHAPES_COMPILED
+def test_more_shapes_are_compiled_than_by_default() -> None:
+    with torch._dynamo.config.patch(recompile_limit=8):
+        execution.compile_blocks(torch.nn.Linear(1, 1))
+        assert torch._dynamo.config.recompile_limit == execution.SHAPES_COMPILED
