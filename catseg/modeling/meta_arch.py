@@ -201,10 +201,9 @@ class CATSeg(nn.Module):
             scores = torch.full(_output_size(item), -1.0, device=self.device)
             labels = torch.zeros(_output_size(item), dtype=torch.int64, device=self.device)
             for start, chunk in self._probabilities(item, logits):
-                best, index = chunk.max(dim=0)
-                better = best > scores
-                scores = torch.where(better, best, scores)
-                labels = torch.where(better, index + start, labels)
+                for place, probabilities in enumerate(chunk, start):
+                    labels.masked_fill_(probabilities > scores, place)
+                    torch.maximum(scores, probabilities, out=scores)
             results.append({"labels": labels, "scores": scores})
         return results
 
