@@ -1,6 +1,7 @@
 """One image and any class names in, one label map out."""
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ class Model(Protocol):
 
 
 class Predictor:
-    """Segments images into classes that are named when it is called.
+    """Segments images into classes that are named when it is called; threads may share it, and take turns.
 
     `Predictor.from_config("configs/catseg_ade150.yaml", ["MODEL.WEIGHTS", "model.pth"])("photo.jpg", ["sofa", "cat"])`
 
@@ -142,6 +143,7 @@ class Predictor:
         self.model = model.eval()
         self.classes = None if classes is None else tuple(classes)
         self.trained = trained
+        self._lock = threading.Lock()  # the model has one vocabulary at a time
 
     @classmethod
     def from_config(
@@ -196,12 +198,14 @@ class Predictor:
             FileNotFoundError: if there is no such file.
             ValueError: if the image cannot be read or the class names are not usable.
         """
-        self._set_classes(classes)
+        names = self._names(classes)
         rgb = read_image(image) if isinstance(image, str | Path) else to_rgb(image)
         height, width = rgb.shape[:2]
         # A copy, because the array may be read-only, which torch does not know.
         inputs = [{"image": torch.tensor(rgb).permute(2, 0, 1), "height": height, "width": width}]
-        with torch.inference_mode():
+        with self._lock, torch.inference_mode():
+            if names != self.model.classes:
+                self.model.set_vocabulary(names)
             if class_scores:
                 probabilities = self.model(inputs)[0]["sem_seg"].float()
                 scores, labels = probabilities.max(dim=0)
@@ -212,17 +216,16 @@ class Predictor:
         return Segmentation(
             image=rgb,
             labels=labels.to(torch.int32).cpu().numpy(),
-            names=self.model.classes,
+            names=names,
             scores=scores.cpu().numpy(),
             class_scores=None if probabilities is None else probabilities.cpu().numpy(),
         )
 
-    def _set_classes(self, classes: str | Path | Sequence[str] | None) -> None:
+    def _names(self, classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:
         names = self.classes if classes is None else tuple(load_vocabulary(classes))
         if names is None:
             raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
-        if names != self.model.classes:
-            self.model.set_vocabulary(names)
+        return names
 
 
 def _build(cfg: CfgNode) -> tuple[Model, bool]:

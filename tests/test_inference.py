@@ -1,4 +1,6 @@
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,17 @@ def test_the_vocabulary_is_set_only_when_it_changes(model, image):
         predictor(image)
         predictor(image, list(NAMES))
     assert model.vocabularies == [NAMES]
+
+
+def test_threads_take_turns(model, image, monkeypatch):
+    predict = model.predict_labels
+    monkeypatch.setattr(model, "predict_labels", lambda inputs: time.sleep(0.01) or predict(inputs))
+    predictor = Predictor(model=model)
+    vocabularies = [tuple(f"class {i}" for i in range(1, 2 + n % 5)) for n in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda names: predictor(image, names), vocabularies))
+    assert [result.names for result in results] == vocabularies
+    assert [result.labels.max() + 1 for result in results] == [len(names) for names in vocabularies]
 
 
 def test_no_classes(model, image):

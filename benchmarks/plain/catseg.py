@@ -96,6 +96,7 @@ def plain_text_encoder(model: CATSeg) -> PlainTextEncoder:
     blocks = clip.transformer.resblocks
     encoder = PlainTextEncoder(
         width=clip.positional_embedding.shape[1],
+        hidden=blocks[0].mlp.c_fc.out_features,
         heads=blocks[0].attn.num_heads,
         layers=len(blocks),
         context=clip.context_length,
@@ -125,6 +126,7 @@ def _image_encoder(model: CATSeg) -> PlainImageEncoder:
     blocks = visual.transformer.resblocks
     return PlainImageEncoder(
         width=visual.conv1.out_channels,
+        hidden=blocks[0].mlp.c_fc.out_features,
         heads=blocks[0].attn.num_heads,
         layers=len(blocks),
         patch=visual.conv1.kernel_size[0],

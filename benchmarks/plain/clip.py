@@ -14,12 +14,12 @@ from torch import Tensor, nn
 class Block(nn.Module):
     """Attention and MLP, each after a layer norm and added to its input."""
 
-    def __init__(self, width: int, heads: int, activation: type[nn.Module]) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, activation: type[nn.Module]) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
         self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
         self.ln_2 = nn.LayerNorm(width)
-        layers = OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=activation(), c_proj=nn.Linear(4 * width, width))
+        layers = OrderedDict(c_fc=nn.Linear(width, hidden), gelu=activation(), c_proj=nn.Linear(hidden, width))
         self.mlp = nn.Sequential(layers)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -40,23 +40,31 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Blocks one after the other."""
 
-    def __init__(self, width: int, heads: int, layers: int, activation: type[nn.Module]) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, layers: int, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList([Block(width, heads, activation) for _ in range(layers)])
+        self.resblocks = nn.ModuleList([Block(width, hidden, heads, activation) for _ in range(layers)])
 
 
 class PlainImageEncoder(nn.Module):
     """Normalised images to the dense features of every patch."""
 
     def __init__(
-        self, width: int, heads: int, layers: int, patch: int, positions: int, dim: int, activation: type[nn.Module]
+        self,
+        width: int,
+        hidden: int,
+        heads: int,
+        layers: int,
+        patch: int,
+        positions: int,
+        dim: int,
+        activation: type[nn.Module],
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.positional_embedding = nn.Parameter(torch.zeros(positions, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, heads, layers, activation)
+        self.transformer = Transformer(width, hidden, heads, layers, activation)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.zeros(width, dim))
 
@@ -86,12 +94,20 @@ class PlainTextEncoder(nn.Module):
     """Padded token ids to one feature each, as CLIP's own text encoder computes it: every position of every prompt."""
 
     def __init__(
-        self, width: int, heads: int, layers: int, context: int, words: int, dim: int, activation: type[nn.Module]
+        self,
+        width: int,
+        hidden: int,
+        heads: int,
+        layers: int,
+        context: int,
+        words: int,
+        dim: int,
+        activation: type[nn.Module],
     ) -> None:
         super().__init__()
         self.token_embedding = nn.Embedding(words, width)
         self.positional_embedding = nn.Parameter(torch.zeros(context, width))
-        self.transformer = Transformer(width, heads, layers, activation)
+        self.transformer = Transformer(width, hidden, heads, layers, activation)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.zeros(width, dim))
 
