@@ -168,7 +168,7 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Windows that go through CLIP and the backbone at once. 0 is 4 on a processor and 16 on a GPU.
     cfg.TEST.CROPS_PER_CHUNK = 0
     # Class maps that are aggregated, decoded and merged at once, in training too. 0 is 4 on a processor, to stay in its
-    # cache, and 64 on a GPU, to fill it.
+    # cache, and 64 on a GPU, to fill it, where a map has 24 x 24 cells, and more of smaller maps.
     cfg.TEST.CLASSES_PER_CHUNK = 0
     # Aggregate this many classes of each window alone, those with the highest cosine in it, and hold the others absent:
     # quicker with large vocabularies, but not exact. 0 aggregates all, as the paper does.

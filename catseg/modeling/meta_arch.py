@@ -112,6 +112,8 @@ class CATSeg(nn.Module):
             num_templates=len(parts["text_encoder"].templates),
         )
         rows, columns = head.FEATURE_RESOLUTION
+        on_cpu = cfg.MODEL.DEVICE == "cpu"
+        classes_at_once = max(1, (4 if on_cpu else 64) * 24**2 // (rows * columns))
         return {
             **parts,
             "backbone": backbone,
@@ -124,8 +126,8 @@ class CATSeg(nn.Module):
             "view": view_from_config(cfg),
             "ignore_label": head.IGNORE_VALUE,
             "loss_weight": head.LOSS_WEIGHT,
-            "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK or (4 if cfg.MODEL.DEVICE == "cpu" else 16),
-            "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK or (4 if cfg.MODEL.DEVICE == "cpu" else 64),
+            "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK or (4 if on_cpu else 16),
+            "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK or classes_at_once,
             "test_dtype": dtype_from_config(cfg),
             "compiled": cfg.MODEL.COMPILE,
         }

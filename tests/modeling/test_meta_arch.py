@@ -314,3 +314,9 @@ def test_large_pictures_are_merged_a_few_classes_at_a_time(model: CATSeg, monkey
     monkeypatch.setattr(type(model.view), "merge", lambda _, *arguments: record(*arguments))
     assert torch.equal(model([item])[0]["sem_seg"], expected["sem_seg"])
     assert merged == [2, 2, 1]
+
+
+@pytest.mark.parametrize(("cells", "classes"), [(24, 4), (8, 36), (96, 1)])
+def test_small_maps_are_worked_on_in_larger_chunks(tmp_path: Path, cells: int, classes: int) -> None:
+    options = {"MODEL__SEM_SEG_HEAD__FEATURE_RESOLUTION": [cells, cells], "TEST__CLASSES_PER_CHUNK": 0}
+    assert tiny_model(tmp_path, **options).classes_per_chunk == classes
