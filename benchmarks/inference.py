@@ -235,10 +235,10 @@ def _row(case: Case, result: Result) -> dict[str, str]:
     low, high = result.timing.units.spread
     return {
         "case": str(case),
-        "units": f"{result.timing.units.median:.0f} [{low:.0f}, {high:.0f}]",
-        "seconds": f"{result.timing.median:.1f}",
+        "units": f"{result.timing.units.median:.4g} [{low:.4g}, {high:.4g}]",
+        "seconds": f"{result.timing.median:.3g}",
         "peak GiB above model": "-" if result.peak is None else f"{result.peak:.2f}",
-        "stages, seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items()),
+        "stages, seconds": ", ".join(f"{name} {seconds:.2g}" for name, seconds in result.stages.items()),
         "checks": ", ".join(f"{name} {value:.4g}" for name, value in result.checks.items()),
     }
 
@@ -249,7 +249,10 @@ def _measures(figures: dict[str, Any]) -> dict[str, float]:
 
 def _size(text: str) -> tuple[int, int]:
     """Read `480x640`."""
-    height, width = (int(side) for side in text.split("x"))
+    try:
+        height, width = (positive(side) for side in text.split("x"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected height and width as in 480x640, got {text!r}") from error
     return height, width
 
 

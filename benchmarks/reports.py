@@ -84,6 +84,14 @@ def comparison(report: Report, earlier: Mapping[str, Any]) -> list[dict[str, str
     return rows
 
 
+def differences(report: Report, earlier: Mapping[str, Any]) -> list[str]:
+    """What makes a comparison with an earlier report, as read from JSON, unfair: a line for each."""
+    now = {"title": report.title, **report.settings, **report.machine}
+    before = {"title": earlier.get("title"), **earlier["settings"], **earlier.get("machine", {})}
+    names = [name for name in now if name != "rounds" and name in before and before[name] != now[name]]
+    return [f"not the same: {name} was {before[name]}, is {now[name]}" for name in names]
+
+
 def draw(report: Report, path: Path) -> None:
     """Draw the measures: a panel for each figure, with a bar for each case. The suffix chooses the format."""
     names = list(dict.fromkeys(name for figures in report.measures.values() for name in figures))
@@ -121,9 +129,30 @@ def make_parser(script: str, description: str | None, *, rounds: int) -> argpars
     parser.add_argument("--rounds", type=positive, default=rounds, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON object to FILE too")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="compare with an object that --save wrote earlier")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures into FILE (.png, .svg, ...)")
+    parser.add_argument(
+        "--compare", type=_saved_report, metavar="FILE", help="compare with an object that --save wrote earlier"
+    )
+    parser.add_argument("--plot", type=_picture, metavar="FILE", help="draw the figures into FILE (.png, .svg, ...)")
     return parser
+
+
+def _saved_report(text: str) -> dict[str, Any]:
+    """Read what `--save` wrote, before anything is measured."""
+    try:
+        report = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read as a report that --save wrote: {error}") from error
+    if not isinstance(report, dict) or not all(isinstance(report.get(name), dict) for name in ("measures", "settings")):
+        raise argparse.ArgumentTypeError(f"{text} is no report that --save wrote")
+    return report
+
+
+def _picture(text: str) -> Path:
+    """The path of a picture, if its suffix names a format."""
+    known = Figure().canvas.get_supported_filetypes()
+    if Path(text).suffix.removeprefix(".") not in known:
+        raise argparse.ArgumentTypeError(f"{text} must end in one of {', '.join(f'.{name}' for name in known)}")
+    return Path(text)
 
 
 def add_model_options(parser: argparse.ArgumentParser, config: str = "configs/catseg_ade150.yaml") -> None:
@@ -135,8 +164,8 @@ def add_model_options(parser: argparse.ArgumentParser, config: str = "configs/ca
 def publish(report: Report, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Print, write, compare and draw a report as the options of `make_parser` ask for.
 
-    Ends the program with a message if a file cannot be read or written, or the report has nothing in common with the
-    one to compare with.
+    Ends the program with a message if a file cannot be written, or the report has nothing in common with the one to
+    compare with.
     """
     try:
         _publish(report, args)
@@ -153,8 +182,8 @@ def _publish(report: Report, args: argparse.Namespace) -> None:
     if args.plot is not None:
         draw(report, args.plot)
     if args.compare is not None:
-        earlier = json.loads(args.compare.read_text(encoding="utf-8"))
-        (sys.stderr if args.json else sys.stdout).write(f"\n{_table(comparison(report, earlier))}\n")
+        lines = [_table(comparison(report, args.compare)), *differences(report, args.compare)]
+        (sys.stderr if args.json else sys.stdout).write("\n" + "\n".join(lines) + "\n")
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

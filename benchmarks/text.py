@@ -134,7 +134,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures = run(task, dtypes=args.dtype, plain_prompts=args.plain_prompts * args.plain, rounds=args.rounds)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    settings = {"config": args.config, "classes": len(task.names), "rounds": args.rounds}
+    settings = {
+        "config": args.config,
+        "options": " ".join(args.opts) or "none",
+        "vocabulary": args.vocabulary,
+        "classes": len(task.names),
+        "rounds": args.rounds,
+    }
     report = Report(
         title="Text features",
         settings=settings,

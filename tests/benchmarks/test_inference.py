@@ -47,3 +47,10 @@ def test_wrong_options_end_the_command(
     with pytest.raises(SystemExit):
         main(["--config", tiny, *words])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["64", "0x10", "axb"])
+def test_an_unusable_size_is_named(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--size", size])
+    assert "argument --size: expected" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Reports of the benchmarks: on the screen, in files, as pictures, and beside earlier ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,27 @@ def test_reports_without_a_common_case_are_named() -> None:
         comparison(report(), {"measures": {"c": {"units": 1.0}}})
 
 
-def test_a_report_that_cannot_be_compared_with_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_settings_are_told_beside_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show(report(), "--json", "--save", str(tmp_path / "before.json"))
+    show(replace(report(), machine={"threads": 2}), "--compare", str(tmp_path / "before.json"))
+    assert capsys.readouterr().out.endswith("not the same: threads was 1, is 2\n")
+
+
+@pytest.mark.parametrize("content", [None, "junk", "[1]", '{"measures": 3}'])
+def test_a_report_that_cannot_be_compared_with_is_named_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "other.json").write_text(content)
     with pytest.raises(SystemExit):
-        show(report(), "--compare", str(tmp_path / "missing.json"))
-    assert "missing.json" in capsys.readouterr().err
+        make_parser("things", "Compare things.", rounds=3).parse_args(["--compare", str(tmp_path / "other.json")])
+    assert "other.json" in capsys.readouterr().err
+
+
+def test_an_unknown_kind_of_picture_is_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        make_parser("things", "Compare things.", rounds=3).parse_args(["--plot", "speed.xyz"])
+    assert "speed.xyz must end in one of" in capsys.readouterr().err
 
 
 def test_draws_the_measures(tmp_path: Path) -> None:
