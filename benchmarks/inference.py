@@ -109,6 +109,8 @@ class Network:
         """Load what a case names; other cases differ in classes, size and type only."""
         torch.set_num_threads(case.threads)
         self.cfg, self.model = load_model(case.config, case.options, given_text=True)
+        if case.plain and not self.cfg.TEST.SLIDING_WINDOW:
+            raise ValueError("the plain form always cuts windows: with --plain, TEST.SLIDING_WINDOW must be True")
         self.plain = PlainCATSeg(self.model, self.cfg).eval() if case.plain else None
 
     def call(self, case: Case, *, labels: bool = True) -> Callable[[], Tensor]:

@@ -49,6 +49,12 @@ def test_wrong_options_end_the_command(
     assert message in capsys.readouterr().err
 
 
+def test_the_plain_form_needs_windows(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--config", tiny, "--plain", "--threads", "1", "--opts", "TEST.SLIDING_WINDOW", "False"])
+    assert "TEST.SLIDING_WINDOW must be True" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", ["64", "0x10", "axb"])
 def test_an_unusable_size_is_named(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
