@@ -18,8 +18,8 @@ help: ## Show this help
 
 install: $(INSTALLED) ## Install catseg, Detectron2 and exact versions of the rest into .venv
 
-demo: $(INSTALLED) ## Generate the shapes data, train, evaluate and write pictures into output/shapes
-	$(BIN)/python -m catseg.tools.shapes_demo --output output/shapes $(ARGS)
+demo: $(INSTALLED) ## Generate the shapes data, train, evaluate and write images into output/shapes
+	$(BIN)/python -m catseg.shapes.demo --output output/shapes $(ARGS)
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)

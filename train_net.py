@@ -11,7 +11,7 @@ from torch.multiprocessing import ProcessExitedException
 
 # Detectron2 comes in by catseg alone, which silences a warning of Detectron2's import.
 from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
-from catseg.engine.evaluation import evaluate
+from catseg.engine.evaluate import evaluate
 from catseg.engine.launch import launch
 from catseg.engine.setup import argument_parser, setup, start_process, starting_weights
 from catseg.engine.trainer import INTERRUPTED, Trainer

@@ -1,8 +1,8 @@
-"""What TEST.MAX_CLASSES saves and what it costs, on the pictures of a test set.
+"""What TEST.MAX_CLASSES saves and what it costs, on the images of a test set.
 
     python benchmarks/class_limit.py --config configs/catseg_shapes.yaml --limits 18 9 --opts MODEL.WEIGHTS model.pth
 
-The pictures are those of the first data set in DATASETS.TEST, looked at with all of its classes. *Agreement* is the
+The images are those of the first data set in DATASETS.TEST, looked at with all of its classes. *Agreement* is the
 share of all pixels that get the label which they get without a limit. With random weights it says nothing.
 """
 
@@ -25,11 +25,11 @@ if __package__ in (None, ""):  # run as a script
 from benchmarks.harness import calibrate, machine, time_in_units
 from benchmarks.models import load_model
 from benchmarks.reports import Report, add_model_options, make_parser, publish
+from catseg.arguments import positive
 from catseg.data.registration import register_datasets
-from catseg.engine.evaluation import build_test_loader
+from catseg.engine.evaluate import build_test_loader
 from catseg.modeling.aggregation.aggregator import Aggregator
 from catseg.modeling.meta_arch import CATSeg
-from catseg.tools.arguments import positive
 
 
 def measure(config: str, options: Sequence[str], limits: Sequence[int], *, images: int, rounds: int) -> dict[str, Any]:
@@ -39,11 +39,11 @@ def measure(config: str, options: Sequence[str], limits: Sequence[int], *, image
         config: a config file.
         options: overrides as a flat list.
         limits: values of TEST.MAX_CLASSES.
-        images: how many pictures to look at, at most.
+        images: how many images to look at, at most.
         rounds: timed runs of each.
 
     Returns:
-        For each limit, as text, and for `all` of the classes: `agreement`, 0..1, and `units` and `seconds` per picture.
+        For each limit, as text, and for `all` of the classes: `agreement`, 0..1, and `units` and `seconds` per image.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: if config, weights or data cannot be used.
@@ -70,9 +70,9 @@ def measure(config: str, options: Sequence[str], limits: Sequence[int], *, image
 
 @torch.no_grad()
 def _labels(model: CATSeg, samples: Sequence[Mapping[str, Any]], limit: int) -> list[Tensor]:
-    """Labels of all pixels of each picture, with a limit or, if it is 0, without."""
+    """Labels of all pixels of each image, with a limit or, if it is 0, without."""
     cast(Aggregator, model.sem_seg_head.get_submodule("aggregator")).max_classes_test = limit
-    bar = tqdm(samples, unit="picture", desc=f"{limit or 'all'} classes", disable=None)
+    bar = tqdm(samples, unit="image", desc=f"{limit or 'all'} classes", disable=None)
     return [model.predict_labels([sample])[0]["labels"].flatten() for sample in bar]
 
 
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser("class_limit", __doc__, rounds=3)
     add_model_options(parser, "configs/catseg_shapes.yaml")
     parser.add_argument("--limits", type=positive, nargs="+", default=[18, 9], metavar="N", help="default: 18 9")
-    parser.add_argument("--images", type=positive, default=100, help="pictures at most (default: %(default)s)")
+    parser.add_argument("--images", type=positive, default=100, help="images at most (default: %(default)s)")
     return parser
 
 

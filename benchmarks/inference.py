@@ -1,9 +1,9 @@
-"""Time and memory of one picture, from pixels to labels, text features given.
+"""Time and memory of one image, from pixels to labels, text features given.
 
     python benchmarks/inference.py --config configs/catseg_ade150.yaml --classes 150 --threads 1 --json
 
 Times are also told in units: the time of a product of two 2048 x 2048 float32 matrices on the same threads, taken
-before and after each run. Memory is the peak above the loaded model of the first picture in a fresh process. Several
+before and after each run. Memory is the peak above the loaded model of the first image in a fresh process. Several
 `--classes`, `--size` and `--dtype` give a case for each combination. Weights are random unless the options name some.
 """
 
@@ -35,8 +35,8 @@ from benchmarks.harness import (
 from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
 from benchmarks.reports import Report, add_model_options, make_parser, publish
+from catseg.arguments import positive
 from catseg.modeling.meta_arch import CATSeg
-from catseg.tools.arguments import positive
 
 MARGIN = 1e-3  # labels are compared where the two most probable classes differ by more
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -50,7 +50,7 @@ class Case:
         config: a config file.
         options: overrides as a flat list.
         classes: how many.
-        size: height and width of the picture.
+        size: height and width of the image.
         dtype: computing type, a key of `DTYPES`.
         threads: of the processor.
         plain: measure the plain transcription instead of our network.
@@ -155,7 +155,7 @@ def stages_of(model: CATSeg) -> dict[str, list[tuple[object, str]]]:
 
 
 def measure_peak(case: Case) -> float | None:
-    """GiB above the loaded model that the first picture takes at most; to be called in a fresh process."""
+    """GiB above the loaded model that the first image takes at most; to be called in a fresh process."""
     call = Network(case).call(case)
     peak = peak_memory(call)
     return None if peak is None else peak / 1024
@@ -221,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     figures = {str(case): result.figures() for case, result in results.items()}
     report = Report(
-        title="One picture",
+        title="One image",
         settings={"config": args.config, "options": " ".join(args.opts) or "none", "rounds": args.rounds},
         machine=machine(),
         calibration=(first, calibrate()),

@@ -12,7 +12,7 @@ import catseg.modeling  # noqa: F401  (puts CATSeg and its parts into Detectron2
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.config import load_config
 from catseg.modeling.meta_arch import CATSeg
-from catseg.tools.reference_case import fill
+from catseg.parity.case import fill
 
 RANDOM_WEIGHTS = ("MODEL.WEIGHTS", "", "MODEL.CLIP.WEIGHTS", "", "MODEL.DEVICE", "cpu")
 
@@ -69,7 +69,7 @@ def load_model(config: str, options: Sequence[str], *, given_text: bool) -> tupl
 
 
 def random_image(height: int, width: int) -> Tensor:
-    """A picture `(3, height, width)`, uint8: noise at several scales, so that neighbours resemble each other."""
+    """An image `(3, height, width)`, uint8: noise at several scales, so that neighbours resemble each other."""
     random = torch.Generator().manual_seed(0)
     image = torch.zeros(1, 3, height, width)
     for cells in (2, 6, 20):

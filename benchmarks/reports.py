@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table, as JSON, as a picture, and beside what was found earlier."""
+"""What a benchmark found, as a table, as JSON, as an image, and beside what was found earlier."""
 
 import argparse
 import json
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from benchmarks.harness import CALIBRATION_SIDE
-from catseg.files import atomic_path
-from catseg.tools.arguments import positive
+from catseg.arguments import positive
+from catseg.atomic import atomic_path
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Report:
         calibration: milliseconds of the matrix product of `calibrate()`, first and last.
         rows: what is in the table, a dictionary per line.
         raw: every single run, in any form that JSON knows.
-        measures: name of each case to its figures, which pictures show and later runs compare with.
+        measures: name of each case to its figures, which images show and later runs compare with.
         headline: what stands at the top of the JSON object.
     """
 
@@ -132,7 +132,7 @@ def make_parser(script: str, description: str | None, *, rounds: int) -> argpars
     parser.add_argument(
         "--compare", type=_saved_report, metavar="FILE", help="compare with an object that --save wrote earlier"
     )
-    parser.add_argument("--plot", type=_picture, metavar="FILE", help="draw the figures into FILE (.png, .svg, ...)")
+    parser.add_argument("--plot", type=_image, metavar="FILE", help="draw the figures into FILE (.png, .svg, ...)")
     return parser
 
 
@@ -147,8 +147,8 @@ def _saved_report(text: str) -> dict[str, Any]:
     return report
 
 
-def _picture(text: str) -> Path:
-    """The path of a picture, if its suffix names a format."""
+def _image(text: str) -> Path:
+    """The path of an image, if its suffix names a format."""
     known = Figure().canvas.get_supported_filetypes()
     if Path(text).suffix.removeprefix(".") not in known:
         raise argparse.ArgumentTypeError(f"{text} must end in one of {', '.join(f'.{name}' for name in known)}")

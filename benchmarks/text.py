@@ -26,11 +26,11 @@ from benchmarks.harness import CalibratedTiming, calibrate, in_fresh_process, ma
 from benchmarks.models import load_model
 from benchmarks.plain.catseg import plain_text_encoder
 from benchmarks.reports import Report, add_model_options, make_parser, publish
+from catseg.arguments import positive
 from catseg.modeling.clip.loading import build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_cache import TextCache
 from catseg.modeling.clip.text_encoder import TextEncoder
-from catseg.tools.arguments import positive
 from catseg.vocabulary import load_vocabulary
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}

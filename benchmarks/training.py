@@ -26,7 +26,7 @@ from benchmarks.harness import calibrate, in_fresh_process, machine, peak_memory
 from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
 from benchmarks.reports import Report, add_model_options, make_parser, publish
-from catseg.tools.arguments import positive
+from catseg.arguments import positive
 
 WITHOUT_CHANCE = ("MODEL.SWIN.DROP_PATH_RATE", "0.0")  # so that both networks compute the same
 NETWORKS = ("ours", "plain")

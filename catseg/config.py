@@ -81,7 +81,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
     # Recompute activations in the backward pass instead of keeping them: slower steps, less memory.
     cfg.MODEL.ACTIVATION_CHECKPOINTING = False
-    # torch.compile the blocks of CLIP's image encoder, the aggregation and the decoder: the first picture and the first
+    # torch.compile the blocks of CLIP's image encoder, the aggregation and the decoder: the first image and the first
     # training step then take minutes longer. On a CPU this needs a C++ compiler.
     cfg.MODEL.COMPILE = False
 
@@ -164,7 +164,7 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_SIZE = [640, 640]  # rows and columns the image is resized to; 0 keeps the image's own
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
-    cfg.TEST.IMS_PER_BATCH = 1  # pictures that a process evaluates at once: their windows share the chunks below
+    cfg.TEST.IMS_PER_BATCH = 1  # images that a process evaluates at once: their windows share the chunks below
     # Windows that go through CLIP and the backbone at once. 0 is 4 on a processor and 16 on a GPU.
     cfg.TEST.CROPS_PER_CHUNK = 0
     # Class maps that are aggregated, decoded and merged at once, in training too. 0 is 4 on a processor, to stay in its

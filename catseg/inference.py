@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import catseg.modeling  # noqa: F401  (puts CATSeg and its parts into Detectron2's registries)
+from catseg.atomic import atomic_path
 from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
 from catseg.config import load_config
 from catseg.data.registration import register_datasets
-from catseg.files import atomic_path
 from catseg.image_io import read_image, to_rgb
 from catseg.modeling.tta import add_test_time_augmentation
 from catseg.visualization import (
     class_shares,
     heatmap,
     overlay,
+    save_image,
     save_label_png,
-    save_picture,
     score_grid,
     short_names,
 )
@@ -66,11 +66,11 @@ class Segmentation:
         """Draw the classes over the image: see `catseg.visualization.overlay`."""
         return overlay(self.image, self.labels, self.names, alpha=alpha, legend=legend)
 
-    def confidence_picture(self) -> NDArray[np.uint8]:
+    def confidence_image(self) -> NDArray[np.uint8]:
         """Draw the probability of the chosen class over the image: see `catseg.visualization.heatmap`."""
         return heatmap(self.image, self.scores)
 
-    def class_scores_picture(self, limit: int = 12) -> NDArray[np.uint8]:
+    def class_scores_image(self, limit: int = 12) -> NDArray[np.uint8]:
         """Draw the probabilities of the classes that cover most of the image, `limit` at most.
 
         Raises:
@@ -81,8 +81,8 @@ class Segmentation:
         return score_grid(self.image, self._class_scores()[shown], [names[index] for index in shown])
 
     def save(self, path: str | Path) -> None:
-        """Write the overlay with its legend as a picture, .png or .jpg: see `catseg.visualization.save_picture`."""
-        save_picture(path, self.overlay())
+        """Write the overlay with its legend as an image, .png or .jpg: see `catseg.visualization.save_image`."""
+        save_image(path, self.overlay())
 
     def save_labels(self, path: str | Path) -> None:
         """Write the label map as a PNG of class numbers: see `catseg.visualization.save_label_png`."""

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from inputs import Picture, find_pictures
+from inputs import InputImage, find_images
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -30,17 +30,17 @@ results, for photos/trip/a.jpg:
   out/trip/a_side_by_side.png  photograph and overlay                                          (--side-by-side)
   out/trip/a_scores.npz        probabilities of all classes: "scores", float16, (T, H, W); "names"     (--scores)
   out/trip/a_confidence.png    probability of the chosen class                                         (--scores)
-  out/trip/a_class_scores.png  probabilities of the classes that cover most of the picture             (--scores)
+  out/trip/a_class_scores.png  probabilities of the classes that cover most of the image             (--scores)
   out/trip/a_shares.json       share of the pixels of each class
-  out/summary.json             the same of all pictures, and those that failed
+  out/summary.json             the same of all images, and those that failed
   out/index.html               a page that shows all of them
   Names keep the path relative to the folder given or, for several inputs, to the folder that holds all of them.
 
 exit status:
-  0    all pictures are done
-  1    some pictures could not be read or segmented (they are listed at the end, the others are done), or the results
+  0    all images are done
+  1    some images could not be read or segmented (they are listed at the end, the others are done), or the results
        could not be written
-  2    wrong arguments, config, weights or classes, or no picture found; nothing was done
+  2    wrong arguments, config, weights or classes, or no image found; nothing was done
   130  interrupted with Ctrl-C; files are complete or absent, and --skip-existing goes on from there
 """
 
@@ -66,17 +66,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help='what to look for: "sofa | couch, night sky, cat" ("," between classes, "|" between synonyms), a .json or '
         ".txt file, or a shipped vocabulary such as ade20k_150; by default the classes of the config's test set",
     )
-    parser.add_argument("--side-by-side", action="store_true", help="also write photograph and overlay in one picture")
+    parser.add_argument("--side-by-side", action="store_true", help="also write photograph and overlay in one image")
     parser.add_argument(
         "--scores",
         action="store_true",
         help="also write per-class probabilities and heat maps; needs 4 bytes per pixel and class of memory",
     )
-    parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the pictures (default: png)")
+    parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the images (default: png)")
     parser.add_argument(
         "--skip-existing",
         action="store_true",
-        help="leave out pictures that are done with the same settings; by default all are done again and replaced",
+        help="leave out images that are done with the same settings; by default all are done again and replaced",
     )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; the last argument"
@@ -99,17 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("demo", "catseg"):
         logging.getLogger(name).setLevel(logging.INFO)
     try:
-        pictures = find_pictures(args.input, args.output, recursive=args.recursive)
-        return _run(args, pictures)
+        images = find_images(args.input, args.output, recursive=args.recursive)
+        return _run(args, images)
     except KeyboardInterrupt:
-        logger.error("interrupted before the first picture")
+        logger.error("interrupted before the first image")
         return INTERRUPTED
     except (ValueError, OSError, RuntimeError) as error:
         logger.error("%s", error)
         return WRONG_USE
 
 
-def _run(args: argparse.Namespace, pictures: Sequence[Picture]) -> int:
+def _run(args: argparse.Namespace, images: Sequence[InputImage]) -> int:
     # Takes seconds to import, which --help and a wrong path do not wait for.
     from job import Job, OutputError
 
@@ -117,21 +117,21 @@ def _run(args: argparse.Namespace, pictures: Sequence[Picture]) -> int:
         config_file=args.config_file,
         options=args.opts,
         classes=args.classes,
-        pictures=pictures,
+        images=images,
         folder=args.output,
-        picture_format=args.format,
+        image_format=args.format,
         side_by_side=args.side_by_side,
         scores=args.scores,
     )
     try:
         job.run(skip_existing=args.skip_existing)
     except KeyboardInterrupt:
-        logger.error("interrupted; %d of %d pictures are done, --skip-existing goes on", len(job.done), len(pictures))
+        logger.error("interrupted; %d of %d images are done, --skip-existing goes on", len(job.done), len(images))
         return INTERRUPTED
     except OutputError as error:
-        logger.error("%s; %d of %d pictures are done", error, len(job.done), len(pictures))
+        logger.error("%s; %d of %d images are done", error, len(job.done), len(images))
         return FAILED
-    logger.info("%d of %d pictures are done: %s", len(job.done), len(pictures), args.output / "index.html")
+    logger.info("%d of %d images are done: %s", len(job.done), len(images), args.output / "index.html")
     for path, reason in job.failed.items():
         logger.error("skipped %s: %s", path, reason)
     return FAILED if job.failed else DONE

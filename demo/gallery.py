@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from catseg.files import atomic_path
+from catseg.atomic import atomic_path
 from catseg.visualization import palette
 
 _CLASSES_PER_CARD = 6
@@ -42,7 +42,7 @@ a {{ color: inherit; }}
 </head>
 <body>
 <h1>CAT-Seg</h1>
-<div class="faint">pictures: {count} · classes looked for: {classes}</div>
+<div class="faint">images: {count} · classes looked for: {classes}</div>
 {notes}
 <div class="cards">
 {cards}
@@ -64,10 +64,10 @@ def write_gallery(
 
     Args:
         path: the HTML file, in the output folder.
-        records: of each picture: `name`; `classes`, from name to share of the pixels; `files`, from kind to path
+        records: of each image: `name`; `classes`, from name to share of the pixels; `files`, from kind to path
             relative to the output folder.
         classes: all class names; they decide the colours.
-        failed: why a picture has no result, by picture.
+        failed: why an image has no result, by image.
         trained: whether the model had trained weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which pictures the command line means, and what their results are called."""
+"""Which images the command line means, and what their results are called."""
 
 import glob
 import os
@@ -28,8 +28,8 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture to segment.
+class InputImage:
+    """One image to segment.
 
     Attributes:
         path: the file.
@@ -40,25 +40,25 @@ class Picture:
     name: str
 
 
-def find_pictures(inputs: Sequence[str], output: Path, *, recursive: bool) -> list[Picture]:
-    """Expand files, folders and glob patterns into pictures.
+def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> list[InputImage]:
+    """Expand files, folders and glob patterns into images.
 
     Results keep the path relative to the folder that was given; for a file, its own folder; for a pattern, the folder
-    in front of the first wildcard; for several inputs, the deepest folder that holds all of these. Pictures of one
+    in front of the first wildcard; for several inputs, the deepest folder that holds all of these. Images of one
     folder that differ in the suffix alone keep it in their names.
 
     Args:
-        inputs: as typed. Of folders and patterns, the files with a picture's suffix that are not hidden are taken; a
+        inputs: as typed. Of folders and patterns, the files with an image's suffix that are not hidden are taken; a
             file is taken whatever its name.
         output: where results go. What lies in it is not taken from a folder that holds it.
         recursive: whether to go into the subfolders of folders.
 
     Returns:
-        The pictures, each once, in order of the inputs and by name within.
+        The images, each once, in order of the inputs and by name within.
 
     Raises:
         FileNotFoundError: if an input does not exist or a pattern matches nothing.
-        ValueError: if there is no picture, or if `output` is itself a folder that pictures are taken from.
+        ValueError: if there is no image, or if `output` is itself a folder that images are taken from.
         OSError: if a folder cannot be listed.
     """
     target = output.resolve()
@@ -69,15 +69,15 @@ def find_pictures(inputs: Sequence[str], output: Path, *, recursive: bool) -> li
         paths.extend(found)
     if not paths:
         hint = "" if recursive else "; --recursive looks into subfolders too"
-        raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {', '.join(inputs)}{hint}")
+        raise ValueError(f"no images ({', '.join(sorted(SUFFIXES))}) in {', '.join(inputs)}{hint}")
     unique = list(dict.fromkeys(paths))
     root = os.path.commonpath(bases)
     relative = [path.relative_to(root).as_posix() for path in unique]
-    return [Picture(path, name) for path, name in zip(unique, _result_names(relative), strict=True)]
+    return [InputImage(path, name) for path, name in zip(unique, _result_names(relative), strict=True)]
 
 
 def _expand(word: str, target: Path, recursive: bool) -> tuple[Path, list[Path]]:
-    """Return the folder that names are relative to, and the pictures, both absolute."""
+    """Return the folder that names are relative to, and the images, both absolute."""
     path = Path(word)
     if path.is_dir():
         base = path.resolve()
@@ -106,9 +106,9 @@ def _raise(error: OSError) -> None:
 
 
 def _usable(paths: Iterable[Path], base: Path, target: Path) -> list[Path]:
-    """Keep visible picture files, but for results of an earlier run."""
+    """Keep visible image files, but for results of an earlier run."""
     if target == base:
-        raise ValueError(f"the output folder {target} is where the pictures come from: choose another one")
+        raise ValueError(f"the output folder {target} is where the images come from: choose another one")
     skipped = target if target.is_relative_to(base) else None
     return [
         path

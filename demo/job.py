@@ -1,11 +1,11 @@
-"""One run of the demo: a model, a list of pictures, and what came of each."""
+"""One run of the demo: a model, a list of images, and what came of each."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from inputs import Picture
+from inputs import InputImage
 from results import OutputError, ResultFolder
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -20,11 +20,11 @@ logger = logging.getLogger("demo")
 
 
 class Job:
-    """Segments pictures one by one and goes on after those that fail.
+    """Segments images one by one and goes on after those that fail.
 
     Attributes:
-        done: the record of each picture that is done: see `ResultFolder.save`.
-        failed: why a picture is not, by its path.
+        done: the record of each image that is done: see `ResultFolder.save`.
+        failed: why an image is not, by its path.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class Job:
         config_file: str,
         options: Sequence[str],
         classes: str | None,
-        pictures: Sequence[Picture],
+        images: Sequence[InputImage],
         folder: Path,
-        picture_format: str,
+        image_format: str,
         side_by_side: bool,
         scores: bool,
     ) -> None:
@@ -45,10 +45,10 @@ class Job:
             config_file: a YAML file.
             options: config overrides, as a flat list.
             classes: what to look for, as `catseg.vocabulary.load_vocabulary` takes it; None for the config's test set.
-            pictures: what to segment.
+            images: what to segment.
             folder: where results go.
-            picture_format: suffix of the result pictures, without dot.
-            side_by_side: whether to write image and overlay in one picture.
+            image_format: suffix of the result images, without dot.
+            side_by_side: whether to write image and overlay in one image.
             scores: whether to write probabilities.
 
         Raises:
@@ -58,11 +58,11 @@ class Job:
         """
         self.done: list[dict[str, Any]] = []
         self.failed: dict[str, str] = {}
-        self._pictures = pictures
+        self._images = images
         self._scores = scores
         cfg = load_config(config_file, options)
         self._results = ResultFolder(
-            folder, pictures, picture_format=picture_format, side_by_side=side_by_side, scores=scores
+            folder, images, image_format=image_format, side_by_side=side_by_side, scores=scores
         )
         self._predictor = _predictor(config_file, options, classes)
         if self._predictor.classes is None:
@@ -78,7 +78,7 @@ class Job:
         self._results.use_settings([cfg.dump(), self._classes], files=[weights])
 
     def run(self, *, skip_existing: bool) -> None:
-        """Do all pictures, then write the summary of them.
+        """Do all images, then write the summary of them.
 
         Args:
             skip_existing: whether to leave out what an earlier run did with the same settings.
@@ -87,22 +87,22 @@ class Job:
             OutputError: if the results cannot be written.
         """
         with logging_redirect_tqdm():
-            for picture in tqdm(self._pictures, unit="picture", disable=None):
-                self._do(picture, skip_existing)
+            for image in tqdm(self._images, unit="image", disable=None):
+                self._do(image, skip_existing)
         self._results.write_summary(self._about, self.done, self.failed)
 
-    def _do(self, picture: Picture, skip_existing: bool) -> None:
-        record = self._results.finished(picture) if skip_existing else None
+    def _do(self, image: InputImage, skip_existing: bool) -> None:
+        record = self._results.finished(image) if skip_existing else None
         try:
             if record is None:
-                result = self._predictor(picture.path, class_scores=self._scores)
-                record = self._results.save(picture, result)
+                result = self._predictor(image.path, class_scores=self._scores)
+                record = self._results.save(image, result)
         except OutputError:
             raise
-        except Exception as error:  # whatever is wrong with one picture, the others are done
+        except Exception as error:  # whatever is wrong with one image, the others are done
             reason = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
-            self.failed[str(picture.path)] = reason.removeprefix(f"{picture.path} ")
-            logger.debug("%s", picture.path, exc_info=True)
+            self.failed[str(image.path)] = reason.removeprefix(f"{image.path} ")
+            logger.debug("%s", image.path, exc_info=True)
         else:
             self.done.append(record)
 

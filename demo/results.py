@@ -9,54 +9,54 @@ from pathlib import Path
 from typing import Any
 
 from gallery import write_gallery
-from inputs import Picture
+from inputs import InputImage
 
-from catseg.files import atomic_path
+from catseg.atomic import atomic_path
 from catseg.inference import Segmentation
-from catseg.visualization import save_picture, side_by_side
+from catseg.visualization import save_image, side_by_side
 
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class OutputError(Exception):
-    """Results cannot be written, and those of further pictures could not either."""
+    """Results cannot be written, and those of further images could not either."""
 
 
 class ResultFolder:
-    """Names and writes the results of each picture, and finds those of an earlier run."""
+    """Names and writes the results of each image, and finds those of an earlier run."""
 
     def __init__(
-        self, folder: Path, pictures: Sequence[Picture], *, picture_format: str, side_by_side: bool, scores: bool
+        self, folder: Path, images: Sequence[InputImage], *, image_format: str, side_by_side: bool, scores: bool
     ) -> None:
         """Make the folder.
 
         Args:
             folder: where results go.
-            pictures: those that results will be written for.
-            picture_format: suffix of the result pictures, without dot.
-            side_by_side: whether to write image and overlay in one picture.
+            images: those that results will be written for.
+            image_format: suffix of the result images, without dot.
+            side_by_side: whether to write image and overlay in one image.
             scores: whether to write probabilities.
 
         Raises:
-            ValueError: if a result would replace a picture.
+            ValueError: if a result would replace an image.
             OSError: if the folder cannot be made.
         """
         self._folder = folder
-        self._kinds = {"overlay": picture_format, "labels": "png"}
+        self._kinds = {"overlay": image_format, "labels": "png"}
         if side_by_side:
-            self._kinds["side by side"] = picture_format
+            self._kinds["side by side"] = image_format
         if scores:
-            self._kinds |= {"scores": "npz", "confidence": picture_format, "class scores": picture_format}
+            self._kinds |= {"scores": "npz", "confidence": image_format, "class scores": image_format}
         self._settings: list[Any] = []
-        inputs = {picture.path for picture in pictures}
-        for picture in pictures:
-            for file in self._files(picture).values():
+        inputs = {source.path for source in images}
+        for source in images:
+            for file in self._files(source).values():
                 if folder.resolve() / file in inputs:
-                    raise ValueError(f"the result {folder / file} would replace a picture: choose another --output")
+                    raise ValueError(f"the result {folder / file} would replace an image: choose another --output")
         folder.mkdir(parents=True, exist_ok=True)
 
     def use_settings(self, settings: Sequence[Any], *, files: Sequence[str]) -> None:
-        """Say what the results depend on, beside the picture.
+        """Say what the results depend on, beside the image.
 
         Args:
             settings: values that JSON can hold.
@@ -64,42 +64,42 @@ class ResultFolder:
         """
         self._settings = [*settings, *(_file_state(Path(file)) if file else None for file in files)]
 
-    def save(self, picture: Picture, result: Segmentation) -> dict[str, Any]:
-        """Write the results of one picture.
+    def save(self, source: InputImage, result: Segmentation) -> dict[str, Any]:
+        """Write the results of one image.
 
         Args:
-            picture: the picture.
+            source: the image.
             result: with class scores, if scores are to be written.
 
         Returns:
-            What is known of the picture: `name`, `input`, `width`, `height`; `classes`, from name to share of the
+            What is known of the image: `name`, `input`, `width`, `height`; `classes`, from name to share of the
             pixels; `mean_confidence`; `files`, from kind to path relative to the folder; `settings`, a fingerprint.
 
         Raises:
             OutputError: if nothing can be written to the folder.
-            OSError: if this picture's results cannot be written.
+            OSError: if this image's results cannot be written.
         """
-        files = self._files(picture)
+        files = self._files(source)
         record = {
-            "name": Path(picture.name).with_name(picture.path.name).as_posix(),
-            "input": str(picture.path),
+            "name": Path(source.name).with_name(source.path.name).as_posix(),
+            "input": str(source.path),
             "width": result.labels.shape[1],
             "height": result.labels.shape[0],
             "classes": result.share(),
             "mean_confidence": float(result.scores.mean()),
             "files": files,
-            "settings": self._fingerprint(picture),
+            "settings": self._fingerprint(source),
         }
         with _output_errors():
             self._write(result, {kind: self._folder / file for kind, file in files.items()})
-            _write_json(self._record_file(picture), record)
+            _write_json(self._record_file(source), record)
         return record
 
-    def finished(self, picture: Picture) -> dict[str, Any] | None:
+    def finished(self, source: InputImage) -> dict[str, Any] | None:
         """Return the record of an earlier run with the same settings, if all of its results are there."""
         try:
-            record = json.loads(self._record_file(picture).read_text(encoding="utf-8"))
-            same = record["settings"] == self._fingerprint(picture)
+            record = json.loads(self._record_file(source).read_text(encoding="utf-8"))
+            same = record["settings"] == self._fingerprint(source)
             whole = all((self._folder / file).is_file() for file in record["files"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -112,7 +112,7 @@ class ResultFolder:
 
         Args:
             about: the run: at least `classes` and `trained`.
-            records: of the pictures that are done.
+            records: of the images that are done.
             failed: why the others are not, by path.
 
         Raises:
@@ -126,23 +126,23 @@ class ResultFolder:
 
     def _write(self, result: Segmentation, files: Mapping[str, Path]) -> None:
         overlay = result.overlay()
-        save_picture(files["overlay"], overlay)
+        save_image(files["overlay"], overlay)
         result.save_labels(files["labels"])
         if "side by side" in files:
-            save_picture(files["side by side"], side_by_side([result.image, overlay], ["image", "classes"]))
+            save_image(files["side by side"], side_by_side([result.image, overlay], ["image", "classes"]))
         if "scores" in files:
             result.save_scores(files["scores"])
-            save_picture(files["confidence"], result.confidence_picture())
-            save_picture(files["class scores"], result.class_scores_picture())
+            save_image(files["confidence"], result.confidence_image())
+            save_image(files["class scores"], result.class_scores_image())
 
-    def _files(self, picture: Picture) -> dict[str, str]:
-        return {kind: f"{picture.name}_{kind.replace(' ', '_')}.{suffix}" for kind, suffix in self._kinds.items()}
+    def _files(self, source: InputImage) -> dict[str, str]:
+        return {kind: f"{source.name}_{kind.replace(' ', '_')}.{suffix}" for kind, suffix in self._kinds.items()}
 
-    def _record_file(self, picture: Picture) -> Path:
-        return self._folder / f"{picture.name}_shares.json"
+    def _record_file(self, source: InputImage) -> Path:
+        return self._folder / f"{source.name}_shares.json"
 
-    def _fingerprint(self, picture: Picture) -> str:
-        text = json.dumps([self._settings, self._kinds, _file_state(picture.path)])
+    def _fingerprint(self, source: InputImage) -> str:
+        text = json.dumps([self._settings, self._kinds, _file_state(source.path)])
         return hashlib.sha256(text.encode()).hexdigest()
 
 

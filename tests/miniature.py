@@ -1,7 +1,7 @@
 """A few real photographs in the shape of ADE20K and of COCO-Stuff, as those are downloaded.
 
 The photographs come inside the wheels of scikit-image and scikit-learn. Their labels are made by grouping colours:
-regions that follow the picture, with class values as in the original files, unlabelled pixels included.
+regions that follow the image, with class values as in the original files, unlabelled pixels included.
 """
 
 from pathlib import Path
@@ -38,32 +38,32 @@ def make_miniature_coco_stuff(root: str | Path, n: int, longest_side: int = 256)
 
 def _make(folder: Path, names: dict[str, str], values: tuple[int, ...], n: int, longest_side: int) -> Path:
     for start, (split, name) in zip(range(0, 2 * n, n), names.items(), strict=True):
-        for index, picture in enumerate(make_pictures(n, longest_side, start), 1):
+        for index, image in enumerate(make_images(n, longest_side, start), 1):
             image_path = folder / "images" / split / f"{name.format(index)}.jpg"
             label_path = folder / "annotations" / split / f"{name.format(index)}.png"
             for path in (image_path, label_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(image_path, quality=90)
-            Image.fromarray(make_labels(picture, np.roll(values, 3 * index))).save(label_path)
+            image.save(image_path, quality=90)
+            Image.fromarray(make_labels(image, np.roll(values, 3 * index))).save(label_path)
     return folder
 
 
-def make_pictures(n: int, longest_side: int, start: int = 0) -> list[Image.Image]:
-    """`n` pictures from the `start`-th on; after the last photograph they come again, mirrored or upside down."""
+def make_images(n: int, longest_side: int, start: int = 0) -> list[Image.Image]:
+    """`n` images from the `start`-th on; after the last photograph they come again, mirrored or upside down."""
     sources = photographs()
     turns = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
-    pictures = []
+    made = []
     for index in range(start, start + n):
-        picture = Image.fromarray(sources[index % len(sources)])
+        image = Image.fromarray(sources[index % len(sources)])
         turn = turns[index // len(sources) % len(turns)]
-        picture = picture if turn is None else picture.transpose(turn)
-        picture.thumbnail((longest_side, longest_side))
-        pictures.append(picture)
-    return pictures
+        image = image if turn is None else image.transpose(turn)
+        image.thumbnail((longest_side, longest_side))
+        made.append(image)
+    return made
 
 
-def make_labels(picture: Image.Image, values: np.ndarray) -> np.ndarray:
+def make_labels(image: Image.Image, values: np.ndarray) -> np.ndarray:
     """Regions of similar colour, uint8 (H, W), with the first of `values`."""
-    blocks = picture.resize([max(1, side // _BLOCK) for side in picture.size], Image.Resampling.BOX)
-    regions = blocks.quantize(_REGIONS, method=Image.Quantize.MEDIANCUT).resize(picture.size, Image.Resampling.NEAREST)
+    blocks = image.resize([max(1, side // _BLOCK) for side in image.size], Image.Resampling.BOX)
+    regions = blocks.quantize(_REGIONS, method=Image.Quantize.MEDIANCUT).resize(image.size, Image.Resampling.NEAREST)
     return values.astype(np.uint8)[np.asarray(regions)]

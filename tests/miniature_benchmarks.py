@@ -14,7 +14,7 @@ from pycocotools import mask as rle
 from scipy.io import savemat
 
 from catseg.vocabulary import load_vocabulary
-from tests.miniature import make_labels, make_pictures
+from tests.miniature import make_images, make_labels
 
 Truth = dict[str, np.ndarray]
 
@@ -28,9 +28,9 @@ def make_miniature_voc(root: Path, n: int, longest_side: int = 64) -> tuple[Trut
     """Write VOC 2012 with `n` validation images and two others; returns the truth without and with background."""
     folder = root / "VOCdevkit" / "VOC2012"
     objects, background = {}, {}
-    for index, (picture, labels) in enumerate(_labelled(n + 2, (0, 1, 255, 15, 20, 7), longest_side)):
+    for index, (image, labels) in enumerate(_labelled(n + 2, (0, 1, 255, 15, 20, 7), longest_side)):
         name = f"2007_{index:06d}"
-        _save(picture, folder / "JPEGImages" / f"{name}.jpg")
+        _save(image, folder / "JPEGImages" / f"{name}.jpg")
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(_voc_colours())
         _save(image, folder / "SegmentationClassAug" / f"{name}.png")
@@ -46,11 +46,11 @@ def make_miniature_context_59(root: Path, n: int, longest_side: int = 64) -> Tru
     folder = root / "VOCdevkit" / "VOC2010"
     truth = {}
     images, regions = [], []
-    for index, (picture, labels) in enumerate(_labelled(n + 2, tuple(CONTEXT_CATEGORIES), longest_side)):
+    for index, (image, labels) in enumerate(_labelled(n + 2, tuple(CONTEXT_CATEGORIES), longest_side)):
         name = f"2008_{index:06d}"
-        _save(picture, folder / "JPEGImages" / f"{name}.jpg")
+        _save(image, folder / "JPEGImages" / f"{name}.jpg")
         number = 2008000000 + index
-        size = {"height": picture.height, "width": picture.width}
+        size = {"height": image.height, "width": image.width}
         phase = "val" if index < n else "train"
         images.append({"image_id": number, "file_name": f"{name}.jpg", "phase": phase, **size})
         # The first region is painted over by those that come after it.
@@ -71,9 +71,9 @@ def make_miniature_context_459(root: Path, n: int, longest_side: int = 64) -> Tr
     """Write VOC 2010 with `n` validation images and two others, a .mat file each, and the two lists."""
     folder = root / "VOCdevkit" / "VOC2010"
     truth = {}
-    for index, (picture, labels) in enumerate(_labelled(n + 2, (1, 2, 460, 459, 431, 257), longest_side)):
+    for index, (image, labels) in enumerate(_labelled(n + 2, (1, 2, 460, 459, 431, 257), longest_side)):
         name = f"2008_{index:06d}"
-        _save(picture, folder / "JPEGImages" / f"{name}.jpg")
+        _save(image, folder / "JPEGImages" / f"{name}.jpg")
         (folder / "trainval").mkdir(exist_ok=True)
         savemat(folder / "trainval" / f"{name}.mat", {"LabelMap": labels.astype(np.uint16)}, do_compression=True)
         if index < n:
@@ -88,10 +88,10 @@ def make_miniature_ade20k_full(root: Path, n: int, longest_side: int = 64) -> Tr
     """Write ADE20K_2021_17_01 with `n` validation images and two others, colour-coded, and the index."""
     files, folders = [], []
     truth = {}
-    for index, (picture, labels) in enumerate(_labelled(n + 2, tuple(ADE20K_OBJECTS), longest_side)):
+    for index, (image, labels) in enumerate(_labelled(n + 2, tuple(ADE20K_OBJECTS), longest_side)):
         name = f"ADE_{'val' if index < n else 'train'}_{index + 1:08d}"
         folder = f"ADE20K_2021_17_01/images/ADE/{'validation' if index < n else 'training'}/urban/street_{index}"
-        _save(picture, root / folder / f"{name}.jpg")
+        _save(image, root / folder / f"{name}.jpg")
         instances = np.arange(labels.size).reshape(labels.shape) % 7
         colours = np.stack([labels // 256 * 10 + instances, labels % 256, instances], axis=-1)
         _save(Image.fromarray(colours.astype(np.uint8)), root / folder / f"{name}_seg.png")
@@ -114,9 +114,9 @@ def make_miniature_ade20k_full(root: Path, n: int, longest_side: int = 64) -> Tr
 
 
 def _labelled(n: int, values: tuple[int, ...], longest_side: int) -> Iterator[tuple[Image.Image, np.ndarray]]:
-    """`n` pictures, each with labels of some of the values, int64 (H, W)."""
-    for index, picture in enumerate(make_pictures(n, longest_side)):
-        yield picture, np.roll(values, 2 * index)[make_labels(picture, np.arange(len(values)))].astype(np.int64)
+    """`n` images, each with labels of some of the values, int64 (H, W)."""
+    for index, image in enumerate(make_images(n, longest_side)):
+        yield image, np.roll(values, 2 * index)[make_labels(image, np.arange(len(values)))].astype(np.int64)
 
 
 def _replaced(labels: np.ndarray, table: dict[int, int]) -> np.ndarray:

@@ -126,24 +126,24 @@ def test_share():
     assert list(result.share()) == ["wall", "sky"]
 
 
-def test_pictures_and_files(model, image, tmp_path):
+def test_images_and_files(model, image, tmp_path):
     result = Predictor(model=model, classes=NAMES)(image, class_scores=True)
     assert result.overlay(legend=False).shape == (390, 520, 3)
     result.save(tmp_path / "overlay.jpg")
-    with Image.open(tmp_path / "overlay.jpg") as picture:
-        assert picture.size == result.overlay().shape[1::-1]
+    with Image.open(tmp_path / "overlay.jpg") as drawing:
+        assert drawing.size == result.overlay().shape[1::-1]
     result.save_labels(tmp_path / "labels.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "labels.png")), result.labels)
     result.save_scores(tmp_path / "scores.npz")
     with np.load(tmp_path / "scores.npz") as stored:
         np.testing.assert_array_equal(stored["scores"], result.class_scores)
         assert tuple(stored["names"]) == NAMES
-    assert result.confidence_picture().ndim == result.class_scores_picture(limit=1).ndim == 3
+    assert result.confidence_image().ndim == result.class_scores_image(limit=1).ndim == 3
 
 
 def test_class_scores_that_were_not_asked_for(model, image, tmp_path):
     result = Predictor(model=model, classes=NAMES)(image)
-    for method in (lambda: result.save_scores(tmp_path / "scores.npz"), result.class_scores_picture):
+    for method in (lambda: result.save_scores(tmp_path / "scores.npz"), result.class_scores_image):
         with pytest.raises(ValueError, match="class_scores=True"):
             method()
     assert not list(tmp_path.iterdir())

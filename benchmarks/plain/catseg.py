@@ -1,6 +1,6 @@
 """CAT-Seg v1 (arXiv 2303.11797) transcribed step by step, without a thought for speed; parameter names as in `catseg`.
 
-It takes weights, class names' features and pictures of a model of ours, and gives the same numbers.
+It takes weights, class names' features and images of a model of ours, and gives the same numbers.
 Shapes: B crops, T classes, P prompt templates, C joint embedding width.
 """
 
@@ -27,7 +27,7 @@ class Wrapper(nn.Module):
 
 
 class PlainCATSeg(nn.Module):
-    """The whole network: pictures to probabilities, and crops to logits."""
+    """The whole network: images to probabilities, and crops to logits."""
 
     def __init__(self, model: CATSeg, cfg: CfgNode) -> None:
         """Build the network and take the model's weights; parameters that the model freezes are frozen.
@@ -54,7 +54,7 @@ class PlainCATSeg(nn.Module):
         take_weights(self, model)
 
     def forward(self, image: Tensor, text: Tensor, size: tuple[int, int]) -> Tensor:
-        """Map a picture `(3, H, W)`, 0..255, and text features `(T, P, C)` to probabilities `(T, *size)`."""
+        """Map an image `(3, H, W)`, 0..255, and text features `(T, P, C)` to probabilities `(T, *size)`."""
         image = image.float().unsqueeze(0)
         resized = F.interpolate(image, size=self.size, mode="bilinear", align_corners=False)
         stride = int(self.kernel * (1 - self.overlap))

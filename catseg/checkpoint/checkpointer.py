@@ -12,11 +12,11 @@ from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from catseg.checkpoint.backbones import CONVERTERS
+from catseg.atomic import atomic_path, remove_remains
+from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.checkpoint.files import LAST, is_whole_network, last_checkpoint, read_checkpoint
 from catseg.checkpoint.official import CAT_SEG
 from catseg.checkpoint.sources import belongs_to, fetch
-from catseg.files import atomic_path, remove_remains
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from catseg.atomic import atomic_path, cache_folder
 from catseg.checkpoint.files import read_checkpoint
-from catseg.files import atomic_path, cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def converted_path(source: HubFile) -> Path:
     """Where `fetch_from_hub` keeps a file.
 
     Raises:
-        RuntimeError: if there is no folder for caches: see `catseg.files.cache_folder`.
+        RuntimeError: if there is no folder for caches: see `catseg.atomic.cache_folder`.
     """
     repository = cache_folder("weights") / f"{source.kind}s--{source.repo.replace('/', '--')}"
     return repository / quote(source.revision, safe="") / f"{source.file}.safetensors"

@@ -93,7 +93,7 @@ class SemSegDatasetMapper:
             augmented = T.AugInput(image, sem_seg=self._read_labels(record, image.shape[:2]).astype(np.float32))
             try:
                 self.augmentations(augmented)
-            except Exception as error:  # of many kinds, such as for a picture whose shorter side vanishes when resized
+            except Exception as error:  # of many kinds, such as for an image whose shorter side vanishes when resized
                 raise ValueError(
                     f"{record['file_name']}, {image.shape[1]} x {image.shape[0]} pixels, cannot be augmented: {error!r}"
                 ) from error

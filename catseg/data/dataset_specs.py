@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from catseg.data import shapes
 from catseg.data.downloads import (
     ADE20K_150_ARCHIVE,
     ADE20K_FULL_ARCHIVE,
@@ -20,6 +19,7 @@ from catseg.data.downloads import (
     Download,
     coco_stuff,
 )
+from catseg.shapes import classes as shapes
 from catseg.vocabulary import load_vocabulary
 
 
@@ -126,7 +126,7 @@ def _shapes(
         image_extension="png",
         label_dir=f"shapes/annotations/{split}",
         image_count=shapes.IMAGE_COUNTS[split],
-        command="python -m catseg.tools.generate_shapes",
+        command="python -m catseg.shapes.generate",
         score_groups=score_groups or {},
     )
 

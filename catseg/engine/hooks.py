@@ -14,10 +14,10 @@ from pathlib import Path
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from catseg.atomic import atomic_path
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.checkpoint.files import BEST
-from catseg.engine.evaluation import Results, find_metric, overall_metrics
-from catseg.files import atomic_path
+from catseg.engine.evaluate import Results, find_metric, overall_metrics
 
 logger = logging.getLogger(__name__)
 

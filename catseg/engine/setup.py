@@ -19,15 +19,15 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from catseg import __version__
+from catseg.atomic import atomic_path
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
 from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import register_datasets
-from catseg.engine.evaluation import find_metric
+from catseg.engine.evaluate import find_metric
 from catseg.evaluation.confusion import scores
-from catseg.files import atomic_path
 from catseg.modeling.clip.loading import model_config
 
 AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -154,8 +154,8 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise ValueError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} takes one process, but {processes} were asked for")
     if not args.eval_only and not cfg.INPUT.CROP.ENABLED and processes < cfg.SOLVER.IMS_PER_BATCH:
         raise ValueError(
-            "INPUT.CROP.ENABLED False leaves pictures at their own sizes, of which no batch can be made: enable it, or "
-            f"set SOLVER.IMS_PER_BATCH to {processes}, one picture per process, and SOLVER.ACCUMULATION_STEPS higher"
+            "INPUT.CROP.ENABLED False leaves images at their own sizes, of which no batch can be made: enable it, or "
+            f"set SOLVER.IMS_PER_BATCH to {processes}, one image per process, and SOLVER.ACCUMULATION_STEPS higher"
         )
     if not args.eval_only and (cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % processes):
         raise ValueError(
@@ -172,7 +172,7 @@ def _check_values(cfg: CfgNode) -> None:
     if cfg.SOLVER.ACCUMULATION_STEPS < 1:
         raise ValueError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
     if cfg.TEST.IMS_PER_BATCH < 1:
-        raise ValueError(f"TEST.IMS_PER_BATCH, pictures per process, must be at least 1, got {cfg.TEST.IMS_PER_BATCH}")
+        raise ValueError(f"TEST.IMS_PER_BATCH, images per process, must be at least 1, got {cfg.TEST.IMS_PER_BATCH}")
     if cfg.SOLVER.CHECKPOINTS_KEPT < 0:
         raise ValueError(f"SOLVER.CHECKPOINTS_KEPT must be at least 0 (all), got {cfg.SOLVER.CHECKPOINTS_KEPT}")
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
@@ -189,7 +189,7 @@ def _check_weights(cfg: CfgNode, start: str) -> None:
     if Path(weights).name == weights and not Path(weights).suffix:
         return  # "" or a tag of open_clip
     if not Path(weights).expanduser().is_file() and without_spare_weights(cfg, start) is cfg:
-        how = ": python -m catseg.tools.pretrain_clip makes them, make demo does so too" * (name == "catseg-shapes")
+        how = ": python -m catseg.shapes.pretrain_clip makes them, make demo does so too" * (name == "catseg-shapes")
         raise FileNotFoundError(f"MODEL.CLIP.WEIGHTS names {weights}, which is not a file{how}")
 
 
@@ -203,7 +203,7 @@ def _check_data(cfg: CfgNode, *, training: bool) -> None:
             close = difflib.get_close_matches(name, DatasetCatalog.list())
             raise ValueError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
         if not DatasetCatalog.get(name):
-            raise FileNotFoundError(f"dataset {name} holds no pictures")
+            raise FileNotFoundError(f"dataset {name} holds no images")
     if training:
         _check_same_classes(cfg.DATASETS.TRAIN)
         SemSegDatasetMapper(cfg, is_train=True)  # for its own checks

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.data.dataset_mapper import SemSegDatasetMapper
-from catseg.engine.evaluation import Results, build_evaluator, build_test_loader, evaluate
+from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate
 from catseg.engine.hooks import EvaluationHook
 from catseg.engine.optimizer import build_optimizer
 from catseg.engine.setup import AUTOCAST_DTYPES
@@ -157,7 +157,7 @@ class Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> CATSeg:
         """Build the model on MODEL.DEVICE and log how many parameters its parts have, and how many of them train.
 
-        In evaluation it looks at pictures as TEST.AUG says.
+        In evaluation it looks at images as TEST.AUG says.
         """
         model = build_model(cfg)
         for name, part in model.named_children():

@@ -1,4 +1,4 @@
-"""Scoring beside the network: while it works on the next picture, the last one's prediction is scored."""
+"""Scoring beside the network: while it works on the next image, the last one's prediction is scored."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -15,8 +15,8 @@ from detectron2.utils import comm
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseg.atomic import atomic_path
 from catseg.evaluation.confusion import confusion_matrix, scores
-from catseg.files import atomic_path
 from catseg.label_io import read_classes
 
 logger = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ class SemSegEvaluator(DatasetEvaluator):
         save_labels: write the class numbers of each prediction to `labels/<image>.png`, with 8 bits for up to 256
             classes, else 16.
         draw: given an RGB image, uint8 (H, W, 3), its predicted classes, int64 (H, W), and the class names, makes a
-            picture, uint8 RGB of any size, which is written to `overlays/<image>.jpg`.
+            image, uint8 RGB of any size, which is written to `overlays/<image>.jpg`.
         watch: called for each image with the sample, its true and its predicted classes as they are scored, int64
             (H, W), and its own confusion matrix.
 
     Raises:
-        ValueError: if pictures or labels are to be written, but there is no `output_dir`.
+        ValueError: if images or labels are to be written, but there is no `output_dir`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SemSegEvaluator(DatasetEvaluator):
         """Count the pixels of some images, and write their predictions if asked to.
 
         Args:
-            inputs: with "file_name" and "sem_seg_file_name"; also "image", uint8 (3, H, W), if pictures are drawn.
+            inputs: with "file_name" and "sem_seg_file_name"; also "image", uint8 (3, H, W), if images are drawn.
             outputs: for each input either "labels", integers (H, W), or "sem_seg", scores (T, H, W) whose highest is
                 taken; of the size of the input's label file.
 
@@ -162,9 +162,9 @@ class SemSegEvaluator(DatasetEvaluator):
                 Image.fromarray(predicted.astype(dtype)).save(path)
         if self.draw is not None:
             image = sample["image"].permute(1, 2, 0).contiguous().cpu().numpy()
-            picture = self.draw(image, predicted, self.classes)
+            drawing = self.draw(image, predicted, self.classes)
             with atomic_path(folder / "overlays" / name.with_suffix(".jpg")) as path:
-                Image.fromarray(picture).save(path, quality=90)
+                Image.fromarray(drawing).save(path, quality=90)
 
     def _write_scores(
         self, folder: Path, matrix: NDArray[np.int64], image_count: int, results: Mapping[str, float]

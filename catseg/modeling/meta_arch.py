@@ -15,9 +15,9 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Back
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
+from catseg.modeling.clip.clip_pyramid import ClipPyramid
 from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
-from catseg.modeling.clip.pyramid import ClipPyramid
 from catseg.modeling.clip.text_encoder import TextEncoder
 from catseg.modeling.execution import compile_blocks, dtype_from_config
 from catseg.modeling.layers.images import ImageInput
@@ -64,7 +64,7 @@ class CATSeg(nn.Module):
             backbone_input: brings crops to what a backbone expects that looks at them itself: 16 pixels per cell of the
                 cost volume.
             clip_input: brings crops to what `image_encoder` expects.
-            view: how pictures are cut into crops in inference, and merged.
+            view: how images are cut into crops in inference, and merged.
             ignore_label: label of pixels without a class in training.
             loss_weight: factor on the loss.
             crops_per_chunk: crops that go through the network at once in inference.
@@ -161,12 +161,12 @@ class CATSeg(nn.Module):
         """Compute the loss in training, and class probabilities in inference.
 
         Args:
-            batched_inputs: per picture, `image`: RGB, `(3, h, w)`, 0..255, uint8 or float. In training also `sem_seg`:
-                int64 `(h, w)` class numbers, all pictures of one size. In inference optionally `height` and `width`
-                of the output, by default the picture's own.
+            batched_inputs: per image, `image`: RGB, `(3, h, w)`, 0..255, uint8 or float. In training also `sem_seg`:
+                int64 `(h, w)` class numbers, all images of one size. In inference optionally `height` and `width`
+                of the output, by default the image's own.
 
         Returns:
-            In training `{"loss_sem_seg": scalar}`; else per picture `{"sem_seg": (T, height, width)}`, probabilities of
+            In training `{"loss_sem_seg": scalar}`; else per image `{"sem_seg": (T, height, width)}`, probabilities of
             each class by itself, 0..1.
 
         Raises:
@@ -192,7 +192,7 @@ class CATSeg(nn.Module):
             batched_inputs: as in `forward`.
 
         Returns:
-            Per picture `labels`: int64 `(height, width)`, places in `classes`, and `scores`: `(height, width)`, the
+            Per image `labels`: int64 `(height, width)`, places in `classes`, and `scores`: `(height, width)`, the
             probability of that class, 0..1.
 
         Raises:
@@ -262,20 +262,20 @@ class CATSeg(nn.Module):
 
     @torch.no_grad()
     def _crop_logits(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-        """Logits `(N, T, h, w)` of each picture's N crops: 36 KiB per crop and class at a cost volume of 24 x 24.
+        """Logits `(N, T, h, w)` of each image's N crops: 36 KiB per crop and class at a cost volume of 24 x 24.
 
-        The crops of several pictures go through the network side by side.
+        The crops of several images go through the network side by side.
         """
         text = self.text_features(self._classes)
-        pictures = [self.view.split(item["image"].to(self.device, non_blocking=True)) for item in batched_inputs]
-        chunks = stack_alike(chain.from_iterable(pictures), self.crops_per_chunk)
+        images = [self.view.split(item["image"].to(self.device, non_blocking=True)) for item in batched_inputs]
+        chunks = stack_alike(chain.from_iterable(images), self.crops_per_chunk)
         with self._autocast():
             logits = [self.logits(chunk.float(), text).float() for chunk in chunks]
-        return list(torch.cat(logits).split([len(crops) for crops in pictures])) if logits else []
+        return list(torch.cat(logits).split([len(crops) for crops in images])) if logits else []
 
     @torch.no_grad()
     def _probabilities(self, item: Mapping[str, Any], logits: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Full-size probabilities of one picture, some classes at a time: first class, `(classes, height, width)`."""
+        """Full-size probabilities of one image, some classes at a time: first class, `(classes, height, width)`."""
         image_size = (item["image"].shape[-2], item["image"].shape[-1])
         output_size = _output_size(item)
         yield from merge_in_chunks(self.view, logits, image_size, output_size, classes=self.classes_per_chunk)

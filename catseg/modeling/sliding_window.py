@@ -1,6 +1,6 @@
-"""How a picture is cut into the network's square crops and how their results become one map again.
+"""How an image is cut into the network's square crops and how their results become one map again.
 
-Pure tensors, no network. A view of the picture is anything with `split` and `merge`.
+Pure tensors, no network. A view of the image is anything with `split` and `merge`.
 Shapes: N windows, T classes, h x w logits of a crop, k the side of a window in pixels.
 """
 
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from catseg.modeling.layers.images import resize
 
-MERGED_PIXELS = 2**24  # pixels of all full-size maps that are merged at once: what large pictures may cost in memory
+MERGED_PIXELS = 2**24  # pixels of all full-size maps that are merged at once: what large images may cost in memory
 
 
 class View(Protocol):
-    """Cuts pictures and merges the logits of the cuts."""
+    """Cuts images and merges the logits of the cuts."""
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns at which a picture of `image_size` is cut and merged."""
+        """Rows and columns at which an image of `image_size` is cut and merged."""
         ...
 
     def split(self, image: Tensor) -> list[Tensor]:
-        """Cut a picture `(3, H, W)` into crops `(3, k, k)`."""
+        """Cut an image `(3, H, W)` into crops `(3, k, k)`."""
         ...
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
@@ -36,14 +36,14 @@ class View(Protocol):
 
 
 class WholeImage:
-    """The picture squeezed into one crop."""
+    """The image squeezed into one crop."""
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """The picture's own."""
+        """The image's own."""
         return image_size
 
     def split(self, image: Tensor) -> list[Tensor]:
-        """The picture itself, `(3, H, W)`."""
+        """The image itself, `(3, H, W)`."""
         return [image]
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
@@ -53,7 +53,7 @@ class WholeImage:
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """Overlapping square windows over the resized picture, averaged, and averaged again with the whole picture.
+    """Overlapping square windows over the resized image, averaged, and averaged again with the whole image.
 
     The published setting is a working size of 640 x 640, windows of 384 and an overlap of 0.333, which gives 2 x 2
     windows at a stride of 256.
@@ -61,7 +61,7 @@ class SlidingWindow:
     Attributes:
         kernel: side k of a window, in pixels.
         overlap: share of a window that it has in common with the next one, 0 <= overlap < 1.
-        size: rows and columns the picture is resized to first; `(0, 0)` keeps the picture's own, enlarged with its
+        size: rows and columns the image is resized to first; `(0, 0)` keeps the image's own, enlarged with its
             aspect kept where a side is shorter than a window.
     """
 
@@ -78,7 +78,7 @@ class SlidingWindow:
             raise ValueError(f"SLIDING_SIZE {self.size} must be at least SLIDING_KERNEL {self.kernel}, or 0 0")
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns at which windows are cut from a picture of `image_size`."""
+        """Rows and columns at which windows are cut from an image of `image_size`."""
         if self.size != (0, 0):
             return self.size
         scale = max(1.0, self.kernel / min(image_size))
@@ -107,18 +107,18 @@ class SlidingWindow:
         return count
 
     def split(self, image: Tensor) -> list[Tensor]:
-        """Cut a picture `(3, H, W)` into windows `(3, k, k)`, row by row; the whole picture, resized, comes last."""
+        """Cut an image `(3, H, W)` into windows `(3, k, k)`, row by row; the whole image, resized, comes last."""
         image_size = (image.shape[-2], image.shape[-1])
         resized = resize(image[None], self.working_size(image_size))[0]
         crops = [resized[:, rows, columns] for rows, columns in self.windows(image_size)]
         return [*crops, resize(image[None], (self.kernel, self.kernel))[0]]
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
-        """Merge the crops of one picture.
+        """Merge the crops of one image.
 
         Args:
             logits: `(N + 1, T, h, w)`, in the order of `split`.
-            image_size: rows and columns of the picture that was split.
+            image_size: rows and columns of the image that was split.
             output_size: rows and columns wanted.
 
         Returns:
@@ -145,7 +145,7 @@ class SlidingWindow:
 def stack_alike(crops: Iterable[Tensor], size: int) -> Iterator[Tensor]:
     """Stack crops `(3, h, w)`, in their order, to `(B, 3, h, w)` with B at most `size`.
 
-    Neighbours of different shapes, which are pictures that were not cut, stay apart.
+    Neighbours of different shapes, which are images that were not cut, stay apart.
     """
     for _, alike in groupby(crops, key=lambda crop: crop.shape):
         group = list(alike)
@@ -156,14 +156,14 @@ def stack_alike(crops: Iterable[Tensor], size: int) -> Iterator[Tensor]:
 def merge_in_chunks(
     view: View, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int], *, classes: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """`view.merge` for some classes at a time, so that memory depends neither on their number nor on the picture.
+    """`view.merge` for some classes at a time, so that memory depends neither on their number nor on the image.
 
     Args:
-        view: what split the picture.
-        logits: `(N, T, h, w)`, of all crops of the picture.
-        image_size: rows and columns of the picture.
+        view: what split the image.
+        logits: `(N, T, h, w)`, of all crops of the image.
+        image_size: rows and columns of the image.
         output_size: rows and columns wanted.
-        classes: most classes at a time; of large pictures it is fewer.
+        classes: most classes at a time; of large images it is fewer.
 
     Yields:
         The first class of a chunk, and its probabilities `(classes, *output_size)`.

@@ -1,11 +1,11 @@
-"""Test-time augmentation: a picture is looked at in several sizes, and mirrored, and the probabilities are averaged.
+"""Test-time augmentation: an image is looked at in several sizes, and mirrored, and the probabilities are averaged.
 
 This is Detectron2's TEST.AUG for a network of square crops. It is a view like any other (`modeling.sliding_window`), so
 that label maps, scores, class chunks and everything above the network work as without it.
 
-TEST.AUG.MIN_SIZES are lengths of the shorter side, in pixels, at which a picture is cut into windows: the published
-TEST.SLIDING_SIZE of 640 x 640 is the size 640. Where SLIDING_SIZE is 0 0, they are sizes of the picture itself, as in
-Detectron2. A picture that is squeezed into one crop (TEST.SLIDING_WINDOW False) has one size, the network's: it is
+TEST.AUG.MIN_SIZES are lengths of the shorter side, in pixels, at which an image is cut into windows: the published
+TEST.SLIDING_SIZE of 640 x 640 is the size 640. Where SLIDING_SIZE is 0 0, they are sizes of the image itself, as in
+Detectron2. An image that is squeezed into one crop (TEST.SLIDING_WINDOW False) has one size, the network's: it is
 mirrored alone.
 """
 
@@ -21,10 +21,10 @@ from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
 
 @dataclass(frozen=True)
 class ScaledWindows:
-    """Sliding windows over a picture whose shorter side has a given length, its aspect kept.
+    """Sliding windows over an image whose shorter side has a given length, its aspect kept.
 
     Attributes:
-        windows: how windows are cut; its own `size` gives the aspect, or is `(0, 0)` for the picture's.
+        windows: how windows are cut; its own `size` gives the aspect, or is `(0, 0)` for the image's.
         min_size: length of the shorter side, in pixels, at least that of a window.
         max_size: longest that the longer side may become, in pixels; the shorter one gets shorter then, but not than a
             window.
@@ -35,22 +35,22 @@ class ScaledWindows:
     max_size: int
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns at which windows are cut from a picture of `image_size`."""
+        """Rows and columns at which windows are cut from an image of `image_size`."""
         shape = image_size if self.windows.size == (0, 0) else self.windows.size
         scale = min(self.min_size / min(shape), self.max_size / max(shape))
         height, width = (max(self.windows.kernel, round(side * scale)) for side in shape)
         return height, width
 
     def split(self, image: Tensor) -> list[Tensor]:
-        """Cut a picture `(3, H, W)`, as `SlidingWindow.split`."""
+        """Cut an image `(3, H, W)`, as `SlidingWindow.split`."""
         return self._at((image.shape[-2], image.shape[-1])).split(image)
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
-        """Merge the crops of one picture, as `SlidingWindow.merge`."""
+        """Merge the crops of one image, as `SlidingWindow.merge`."""
         return self._at(image_size).merge(logits, image_size, output_size)
 
     def crop_count(self, image_size: tuple[int, int]) -> int:
-        """Number of crops of a picture of `image_size`, the one of the whole picture included."""
+        """Number of crops of an image of `image_size`, the one of the whole image included."""
         return len(self._at(image_size).windows(image_size)) + 1
 
     def _at(self, image_size: tuple[int, int]) -> SlidingWindow:
@@ -58,12 +58,12 @@ class ScaledWindows:
 
 
 class AugmentedView:
-    """Several sizes of a picture, each as it is and, if asked for, mirrored; the mean of what is found in all.
+    """Several sizes of an image, each as it is and, if asked for, mirrored; the mean of what is found in all.
 
     What is kept at once are the logits of all crops, and the full-size probabilities of one chunk of classes.
 
     Args:
-        sizes: views of the picture in its sizes; empty for one crop of all of it.
+        sizes: views of the image in its sizes; empty for one crop of all of it.
         flip: whether each is looked at mirrored left to right as well.
     """
 
@@ -76,16 +76,16 @@ class AugmentedView:
         return max(view.working_size(image_size) for view in self._views())
 
     def split(self, image: Tensor) -> list[Tensor]:
-        """Cut a picture `(3, H, W)`: the crops of each size, followed by those of the mirrored picture."""
-        pictures = [image, image.flip(-1)] if self.flip else [image]
-        return [crop for view in self._views() for picture in pictures for crop in view.split(picture)]
+        """Cut an image `(3, H, W)`: the crops of each size, followed by those of the mirrored image."""
+        images = [image, image.flip(-1)] if self.flip else [image]
+        return [crop for view in self._views() for image in images for crop in view.split(image)]
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
-        """Average what was found in all crops of one picture.
+        """Average what was found in all crops of one image.
 
         Args:
             logits: `(N, T, h, w)`, in the order of `split`.
-            image_size: rows and columns of the picture that was split.
+            image_size: rows and columns of the image that was split.
             output_size: rows and columns wanted.
 
         Returns:
@@ -112,7 +112,7 @@ class AugmentedView:
 
 
 def add_test_time_augmentation(cfg: CfgNode, model: CATSeg) -> None:
-    """Make a `CATSeg` look at pictures as TEST.AUG says, if that is enabled.
+    """Make a `CATSeg` look at images as TEST.AUG says, if that is enabled.
 
     Args:
         cfg: read are TEST.AUG, TEST.SLIDING_WINDOW and TEST.SLIDING_KERNEL.

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from catseg.arguments import positive
 from catseg.data.dataset_specs import BENCHMARKS, DatasetSpec, datasets_root
 from catseg.data.downloads import Download
 from catseg.data.pairs import file_names, listed, paired_names
 from catseg.data.preparation.manifest import Manifest
-from catseg.tools.arguments import positive
 
 _WORKERS = 4  # threads that read files for their checksums
 

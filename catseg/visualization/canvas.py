@@ -1,4 +1,4 @@
-"""What all pictures have in common: paper, sizes, and how parts are put together."""
+"""What all images have in common: paper, sizes, and how parts are put together."""
 
 from collections.abc import Sequence
 
@@ -52,53 +52,53 @@ def enlarge(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def font_size(shape: tuple[int, ...]) -> int:
-    """Return the base font size in pixels for a picture of shape (height, width, ...)."""
+    """Return the base font size in pixels for an image of shape (height, width, ...)."""
     return max(12, round(0.022 * float(np.sqrt(shape[0] * shape[1]))))
 
 
 def is_wide(shape: tuple[int, ...]) -> bool:
-    """Tell whether a picture of shape (height, width, ...) is so wide that more goes below it, not beside it."""
+    """Tell whether an image of shape (height, width, ...) is so wide that more goes below it, not beside it."""
     return shape[1] >= _WIDE * shape[0]
 
 
-def join(pictures: Sequence[NDArray[np.uint8]], axis: int, gap: int = 0) -> NDArray[np.uint8]:
-    """Put RGB pictures below (axis 0) or beside (axis 1) one another, on white, `gap` pixels apart."""
-    sizes = np.array([picture.shape[:2] for picture in pictures])
+def join(images: Sequence[NDArray[np.uint8]], axis: int, gap: int = 0) -> NDArray[np.uint8]:
+    """Put RGB images below (axis 0) or beside (axis 1) one another, on white, `gap` pixels apart."""
+    sizes = np.array([image.shape[:2] for image in images])
     shape = sizes.max(axis=0)
-    shape[axis] = sizes[:, axis].sum() + gap * (len(pictures) - 1)
+    shape[axis] = sizes[:, axis].sum() + gap * (len(images) - 1)
     canvas = np.full((*shape, 3), PAPER, dtype=np.uint8)
     start = 0
-    for picture in pictures:
+    for image in images:
         top, left = (start, 0) if axis == 0 else (0, start)
-        canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-        start += picture.shape[axis] + gap
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+        start += image.shape[axis] + gap
     return canvas
 
 
-def add_title(picture: NDArray[np.uint8], title: str, size: int) -> NDArray[np.uint8]:
-    """Write a title of font size `size` above an RGB picture."""
-    canvas = Image.new("RGB", (picture.shape[1], 2 * size), PAPER)
-    text = shorten(readable(title, ""), size, picture.shape[1] - 0.5 * size, bold=True)
+def add_title(image: NDArray[np.uint8], title: str, size: int) -> NDArray[np.uint8]:
+    """Write a title of font size `size` above an RGB image."""
+    canvas = Image.new("RGB", (image.shape[1], 2 * size), PAPER)
+    text = shorten(readable(title, ""), size, image.shape[1] - 0.5 * size, bold=True)
     draw_text(ImageDraw.Draw(canvas), 0.25 * size, size, text, size, INK, bold=True)
-    return join([np.asarray(canvas), picture], axis=0)
+    return join([np.asarray(canvas), image], axis=0)
 
 
-def side_by_side(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> NDArray[np.uint8]:
-    """Show RGB pictures of one image beside one another, or below one another if the first is wide.
+def side_by_side(images: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> NDArray[np.uint8]:
+    """Show RGB images of one image beside one another, or below one another if the first is wide.
 
     Args:
-        pictures: RGB 0..255, (H, W, 3) each; at least one. Small ones are enlarged as `overlay` does.
+        images: RGB 0..255, (H, W, 3) each; at least one. Small ones are enlarged as `overlay` does.
         titles: written above each.
 
     Returns:
         RGB 0..255.
 
     Raises:
-        ValueError: if there is no picture, or not one title for each.
+        ValueError: if there is no image, or not one title for each.
     """
-    if not pictures or len(pictures) != len(titles):
-        raise ValueError(f"expected pictures with a title each, got {len(pictures)} pictures and {len(titles)} titles")
-    large = [enlarge(picture) for picture in pictures]
+    if not images or len(images) != len(titles):
+        raise ValueError(f"expected images with a title each, got {len(images)} images and {len(titles)} titles")
+    large = [enlarge(image) for image in images]
     size = font_size(large[0].shape)
-    titled = [add_title(picture, title, size) for picture, title in zip(large, titles, strict=True)]
+    titled = [add_title(image, title, size) for image, title in zip(large, titles, strict=True)]
     return join(titled, axis=0 if is_wide(large[0].shape) else 1, gap=size)

@@ -1,4 +1,4 @@
-"""Pictures of scores: how sure the model is, and where it sees a class."""
+"""Images of scores: how sure the model is, and where it sees a class."""
 
 from collections.abc import Sequence
 
@@ -31,14 +31,14 @@ def heatmap(image: NDArray[np.uint8], scores: NDArray[np.floating]) -> NDArray[n
         ValueError: if the shapes or types are not as above.
     """
     image, scores = check_pair(image, scores)
-    picture = _color_scores(enlarge(image), scores)
-    return join([picture, _color_bar(picture.shape[0], font_size(picture.shape))], axis=1)
+    drawing = _color_scores(enlarge(image), scores)
+    return join([drawing, _color_bar(drawing.shape[0], font_size(drawing.shape))], axis=1)
 
 
 def score_grid(
     image: NDArray[np.uint8], class_scores: NDArray[np.floating], titles: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """Draw the score maps of several classes as a grid of small pictures with one colour scale.
+    """Draw the score maps of several classes as a grid of small images with one colour scale.
 
     Args:
         image: RGB 0..255, (H, W, 3).
@@ -80,7 +80,7 @@ def _scale_colors(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _color_bar(height: int, size: int) -> NDArray[np.uint8]:
-    """Draw the scale, as high as the picture, with as many ticks as there is room for."""
+    """Draw the scale, as high as the image, with as many ticks as there is room for."""
     bar_left, bar_width = round(0.8 * size), round(1.1 * size)
     text_left = bar_left + bar_width + 0.5 * size
     width = round(text_left + text_width("0.00", size) + 0.5 * size)
@@ -88,9 +88,9 @@ def _color_bar(height: int, size: int) -> NDArray[np.uint8]:
     canvas = np.full((max(height, bottom + 1), width, 3), PAPER, dtype=np.uint8)
     levels = np.linspace(255, 0, bottom - top).round().astype(np.uint8)[:, None].repeat(bar_width, axis=1)
     canvas[top:bottom, bar_left : bar_left + bar_width] = _scale_colors(levels)
-    picture = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(picture)
+    drawing = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(drawing)
     draw.rectangle((bar_left - 1, top - 1, bar_left + bar_width, bottom), outline=FAINT_INK)
     for tick in _TICKS if bottom - top > 8 * size else (_TICKS[0], _TICKS[-1]):
         draw_text(draw, text_left, bottom - tick * (bottom - top), f"{tick:.2f}", size, INK)
-    return np.asarray(picture)
+    return np.asarray(drawing)

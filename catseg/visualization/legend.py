@@ -1,4 +1,4 @@
-"""The panel that says which colour is which class, and how much of the picture it covers."""
+"""The panel that says which colour is which class, and how much of the image it covers."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class LegendEntry:
     Attributes:
         name: a drawable class name.
         color: RGB, 0..255; None for a line of text without a swatch.
-        share: share of the picture's pixels, 0..1.
+        share: share of the image's pixels, 0..1.
     """
 
     name: str
@@ -34,20 +34,20 @@ class LegendEntry:
     share: float
 
 
-def add_legend(picture: NDArray[np.uint8], entries: Sequence[LegendEntry], size: int) -> NDArray[np.uint8]:
-    """Put a legend beside a picture, or below it if the picture is wide.
+def add_legend(image: NDArray[np.uint8], entries: Sequence[LegendEntry], size: int) -> NDArray[np.uint8]:
+    """Put a legend beside an image, or below it if the image is wide.
 
     Args:
-        picture: RGB, (H, W, 3).
+        image: RGB, (H, W, 3).
         entries: in the order of the legend. Those for which there is no room are counted in a last line.
         size: font size in pixels.
 
     Returns:
-        RGB picture with the panel at its right or below it; the smaller of the two is extended with white.
+        RGB image with the panel at its right or below it; the smaller of the two is extended with white.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     column_width = _column_width(entries, size)
-    if not is_wide(picture.shape):
+    if not is_wide(image.shape):
         rows = _rows_in(height, size)
         panel = _draw_panel(_fold(entries, rows * _MAX_COLUMNS_BESIDE), rows, column_width, size)
         axis = 1
@@ -56,7 +56,7 @@ def add_legend(picture: NDArray[np.uint8], entries: Sequence[LegendEntry], size:
         shown = _fold(entries, columns * max(_MIN_ROWS_BELOW, _rows_in(height, size)))
         panel = _draw_panel(shown, math.ceil(len(shown) / columns), column_width, size)
         axis = 0
-    return join([picture, panel], axis)
+    return join([image, panel], axis)
 
 
 def _rows_in(height: int, size: int) -> int:

@@ -29,7 +29,7 @@ def overlay(
 
     Each region is tinted, outlined and, where it is large enough, named. Of a name with synonyms ("screen door,
     screen") the first is written, unless another class begins with the same one. Pixels without a class are grey. A
-    picture whose longer side is below 512 pixels is enlarged by a whole factor, so that the names can be read.
+    image whose longer side is below 512 pixels is enlarged by a whole factor, so that the names can be read.
 
     Args:
         image: RGB 0..255, (H, W, 3).
@@ -37,10 +37,10 @@ def overlay(
         names: class names; any Unicode.
         colors: RGB 0..255 per class, (len(names), 3); `palette(len(names))` by default.
         alpha: how much of the class colour is seen, 0..1.
-        legend: whether to add a panel with the classes in the picture and their shares of its pixels.
+        legend: whether to add a panel with the classes in the image and their shares of its pixels.
 
     Returns:
-        RGB 0..255; of the (enlarged) image's size, and with a legend wider, or higher for wide pictures.
+        RGB 0..255; of the (enlarged) image's size, and with a legend wider, or higher for wide images.
 
     Raises:
         ValueError: if shapes, types or `alpha` are not as above.
@@ -54,14 +54,14 @@ def overlay(
 
     factor = enlargement(image.shape)
     image, known = enlarge(image), known.repeat(factor, axis=0).repeat(factor, axis=1)
-    picture = _tint(image, known, table, alpha)
-    _outline(picture, known, table)
+    drawing = _tint(image, known, table, alpha)
+    _outline(drawing, known, table)
     size = font_size(known.shape)
     short = short_names(names)
-    draw_region_names(picture, known, short, size)
+    draw_region_names(drawing, known, short, size)
     if not legend:
-        return picture
-    return add_legend(picture, _legend_entries(short, table, shares), size)
+        return drawing
+    return add_legend(drawing, _legend_entries(short, table, shares), size)
 
 
 def class_shares(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float64]:
@@ -93,7 +93,7 @@ def _tint(image: NDArray, labels: NDArray, table: NDArray, alpha: float) -> NDAr
     return cv2.addWeighted(table[labels], alpha, calm, 1 - alpha, 0)
 
 
-def _outline(picture: NDArray[np.uint8], labels: NDArray, table: NDArray) -> None:
+def _outline(drawing: NDArray[np.uint8], labels: NDArray, table: NDArray) -> None:
     """Draw, in place, the inner border of each region in its full colour and a thin white line between regions.
 
     Speckle, where borders would cover everything, is left as it is.
@@ -105,9 +105,9 @@ def _outline(picture: NDArray[np.uint8], labels: NDArray, table: NDArray) -> Non
     side = 8 * width + 1
     border[cv2.boxFilter(border, cv2.CV_32F, (side, side)) * width > _MAX_BORDER] = 0
     band = cv2.dilate(border, np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > 0
-    picture[band] = table[labels[band]]
+    drawing[band] = table[labels[band]]
     line = cv2.dilate(border, np.ones((width, width), np.uint8)) > 0
-    picture[line] = 255
+    drawing[line] = 255
 
 
 def _legend_entries(names: Sequence[str], table: NDArray, shares: NDArray[np.float64]) -> list[LegendEntry]:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from catseg.visualization.text import draw_text, text_width
 
 _MAP_SIZE = 400  # longer side of the reduced label map that places are searched on
-_MIN_AREA = 0.004  # share of the picture that a region needs to get a name
+_MIN_AREA = 0.004  # share of the image that a region needs to get a name
 _MIN_AREA_AGAIN = 0.03  # the same, for regions of a class that is written elsewhere already
 _MIN_INSIDE = 0.8  # share of the text box that has to lie in the region, at the smallest size
 _SIZES = (1.6, 1.25, 1.0, 0.8)  # tried in this order, times the base font size
@@ -36,25 +36,25 @@ class _Place:
     size: int
 
 
-def draw_region_names(picture: NDArray[np.uint8], labels: NDArray[np.int32], names: Sequence[str], size: int) -> None:
+def draw_region_names(image: NDArray[np.uint8], labels: NDArray[np.int32], names: Sequence[str], size: int) -> None:
     """Write the names of the classes into their large regions, in place.
 
     Longer names choose their place first, because they fit into fewer; each class is written once before any is
     written again.
 
     Args:
-        picture: RGB, (H, W, 3).
+        image: RGB, (H, W, 3).
         labels: class of each pixel, (H, W); negative where there is none.
         names: drawable class names.
         size: base font size in pixels.
     """
-    canvas = Image.fromarray(picture)
+    canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     for place in _find_places(labels, names, size):
         name = names[place.label]
         left = place.x - text_width(name, place.size, bold=True) / 2
         draw_text(draw, left, place.y, name, place.size, _WHITE, bold=True, outline=_BLACK)
-    picture[:] = np.asarray(canvas)
+    image[:] = np.asarray(canvas)
 
 
 def _find_places(labels: NDArray[np.int32], names: Sequence[str], size: int) -> list[_Place]:

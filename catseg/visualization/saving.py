@@ -1,4 +1,4 @@
-"""Writing pictures and label maps to files, whole or not at all."""
+"""Writing images and label maps to files, whole or not at all."""
 
 import io
 from pathlib import Path
@@ -8,30 +8,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from catseg.files import atomic_path
+from catseg.atomic import atomic_path
 from catseg.visualization.palette import IGNORED_COLOR, palette
 
 _JPEG_QUALITY = 92
 
 
-def save_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture; the suffix of the name (.png, .jpg, .webp, ...) tells the format.
+def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB image; the suffix of the name (.png, .jpg, .webp, ...) tells the format.
 
     Args:
         path: the file; its folder is made if needed.
-        picture: RGB 0..255, (H, W, 3).
+        image: RGB 0..255, (H, W, 3).
 
     Raises:
-        ValueError: if the suffix is no picture format that can be written, or if the format cannot hold a picture of
+        ValueError: if the suffix is no image format that can be written, or if the format cannot hold an image of
             this size.
         OSError: if the file cannot be written.
     """
     path = Path(path)
     format_name = Image.registered_extensions().get(path.suffix.lower())
     if format_name not in Image.SAVE:
-        raise ValueError(f"cannot write {path}: {path.suffix or 'no suffix'} is no picture format; use .png or .jpg")
+        raise ValueError(f"cannot write {path}: {path.suffix or 'no suffix'} is no image format; use .png or .jpg")
     options: dict[str, Any] = {"quality": _JPEG_QUALITY, "subsampling": 0} if format_name == "JPEG" else {}
-    _write(path, Image.fromarray(picture), format_name, options)
+    _write(path, Image.fromarray(image), format_name, options)
 
 
 def save_label_png(
@@ -76,7 +76,7 @@ def _write(path: Path, image: Image.Image, format_name: str, options: dict[str, 
     try:
         image.save(buffer, format_name, **options)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{format_name} cannot hold a picture of {image.width} x {image.height}: {error}") from error
+        raise ValueError(f"{format_name} cannot hold an image of {image.width} x {image.height}: {error}") from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 

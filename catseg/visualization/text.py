@@ -1,4 +1,4 @@
-"""Writing any Unicode text into a picture, with the fonts that there are.
+"""Writing any Unicode text into an image, with the fonts that there are.
 
 The main font is DejaVu Sans, which Matplotlib brings along. Characters that it lacks (Chinese, Japanese, Korean, most
 emoji) are drawn in whatever font of the system has them, or else as an empty box.
@@ -71,10 +71,10 @@ def draw_text(
     bold: bool = False,
     outline: Color | None = None,
 ) -> None:
-    """Write one line of text into a picture.
+    """Write one line of text into an image.
 
     Args:
-        draw: draws on the picture.
+        draw: draws on the image.
         left: where the text begins, in pixels.
         middle: the height of the middle of a capital letter, in pixels.
         text: what `readable` returned, or plain Latin text.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.class_limit import main
-from benchmarks.evaluation import DATASET, write_dataset
+from benchmarks.evaluation_loop import DATASET, write_dataset
 from catseg.data.registration import register_datasets
 
 OPTIONS = ["DATALOADER.NUM_WORKERS", "0", "INPUT.FORMAT", "RGB", "DATASETS.TEST", f"('{DATASET}',)"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.backbones import PLAIN
+from benchmarks.backbone_speed import PLAIN
 from catseg.modeling import backbones
 
 TWINS = {"embed_dims": (8, 12, 16, 24), "num_heads": (1, 2, 2, 4), "depths": (2, 2, 1, 1), "mlp_ratios": (4, 4, 2, 2)}

@@ -1,4 +1,4 @@
-"""Reports of the benchmarks: on the screen, in files, as pictures, and beside earlier ones."""
+"""Reports of the benchmarks: on the screen, in files, as images, and beside earlier ones."""
 
 import json
 from dataclasses import replace
@@ -77,7 +77,7 @@ def test_a_report_that_cannot_be_compared_with_is_named_before_anything_is_measu
     assert "other.json" in capsys.readouterr().err
 
 
-def test_an_unknown_kind_of_picture_is_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_kind_of_image_is_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         make_parser("things", "Compare things.", rounds=3).parse_args(["--plot", "speed.xyz"])
     assert "speed.xyz must end in one of" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def augment(image, labels, **changes):
     return sample.image, sample.sem_seg.astype(int), transforms
 
 
-def picture(height, width):
+def drawing(height, width):
     values = np.random.default_rng(height * 1000 + width).integers(0, 255, (height, width, 3), dtype=np.uint8)
     return values, values[..., 0] % 7
 
@@ -38,7 +38,7 @@ def test_published_order():
 @settings(max_examples=60)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), area=st.sampled_from([0.3, 1.0]))
 def test_samples_have_the_crop_size(height, width, area):
-    image, labels, _ = augment(*picture(height, width), single_category_max_area=area)
+    image, labels, _ = augment(*drawing(height, width), single_category_max_area=area)
     assert image.shape == (40, 56, 3)
     assert image.dtype == np.uint8
     assert labels.shape == (40, 56)
@@ -57,7 +57,7 @@ def test_labels_stay_under_their_pixels():
 
 
 def test_small_images_are_padded_at_right_and_bottom():
-    image, labels, _ = augment(*picture(100, 20), max_size=50, crop_size=(64, 32), color=False)
+    image, labels, _ = augment(*drawing(100, 20), max_size=50, crop_size=(64, 32), color=False)
     assert (image[50:] == PAD_VALUE).all()
     assert (image[:, 10:] == PAD_VALUE).all()
     assert (labels[50:] == 255).all()
@@ -66,7 +66,7 @@ def test_small_images_are_padded_at_right_and_bottom():
 
 
 def test_padding_alone():
-    image, labels = picture(5, 9)
+    image, labels = drawing(5, 9)
     sample = T.AugInput(image, sem_seg=labels.astype(int))
     PadToSize(size=(7, 8), label_value=65535)(sample)
     assert sample.image.shape == (7, 9, 3)
@@ -89,7 +89,7 @@ def test_limit_on_one_class_is_kept_where_possible():
 
 
 def test_colours_change_and_labels_do_not():
-    image, labels = picture(48, 60)
+    image, labels = drawing(48, 60)
     options = {"crop_size": (48, 60), "flip": "none"}
     results = [augment(image, labels, **options) for _ in range(10)]
     assert any((result[0] != image).any() for result in results)
@@ -100,7 +100,7 @@ def test_colours_change_and_labels_do_not():
 
 @pytest.mark.parametrize(("flip", "axis"), [("horizontal", 1), ("vertical", 0)])
 def test_flips(flip, axis):
-    image, labels = picture(48, 60)
+    image, labels = drawing(48, 60)
     results = [augment(image, labels, crop_size=(48, 60), color=False, flip=flip) for _ in range(20)]
     flipped = [(result[0] == np.flip(image, axis)).all() for result in results]
     assert 0 < sum(flipped) < 20
@@ -109,7 +109,7 @@ def test_flips(flip, axis):
 
 
 def test_without_crop_images_stay_whole():
-    image, labels, _ = augment(*picture(60, 90), crop_size=None, color=False)
+    image, labels, _ = augment(*drawing(60, 90), crop_size=None, color=False)
     assert image.shape == (48, 72, 3)
     assert labels.shape == (48, 72)
 

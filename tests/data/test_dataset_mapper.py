@@ -122,7 +122,7 @@ def test_bad_files_are_named(cfg, record, tmp_path):
         mapper({**record, "file_name": str(tmp_path / "nowhere.png")})
 
 
-def test_a_picture_too_narrow_to_be_resized_is_named(cfg, tmp_path):
+def test_an_image_too_narrow_to_be_resized_is_named(cfg, tmp_path):
     cfg.INPUT.MAX_SIZE_TRAIN = 128
     for name in ("line.png", "labels.png"):
         Image.new("L", (5000, 1)).save(tmp_path / name)

@@ -45,7 +45,7 @@ def test_a_folder_of_photographs(photos, config_file, tmp_path, run_demo):
     assert process.stdout == ""
     assert "Traceback" not in process.stderr
     assert "results are random" in process.stderr
-    assert "4 of 5 pictures are done" in process.stderr
+    assert "4 of 5 images are done" in process.stderr
     assert "damaged.jpg: cannot be decoded" in process.stderr
 
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
@@ -66,8 +66,8 @@ def test_a_folder_of_photographs(photos, config_file, tmp_path, run_demo):
             chosen = np.take_along_axis(stored["scores"], labels[None].astype(int), axis=0)[0]
             np.testing.assert_allclose(chosen, stored["scores"].max(axis=0))
         for kind in ("overlay", "side_by_side", "confidence", "class_scores"):
-            with Image.open(out / f"{key}_{kind}.png") as picture:
-                assert picture.mode == "RGB"
+            with Image.open(out / f"{key}_{kind}.png") as drawing:
+                assert drawing.mode == "RGB"
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "trip/china_overlay.png" in page
     assert not list(out.rglob(".*"))
@@ -79,13 +79,13 @@ def test_the_classes_of_the_test_set_and_jpeg(photos, config_file, tmp_path, run
         *("--opts", "TEST.SLIDING_WINDOW", "False"),
     )
     assert process.returncode == 0, process.stderr
-    with Image.open(tmp_path / "out" / "cat_overlay.jpg") as picture:
-        assert picture.format == "JPEG"
+    with Image.open(tmp_path / "out" / "cat_overlay.jpg") as drawing:
+        assert drawing.format == "JPEG"
     assert len(json.loads((tmp_path / "out" / "summary.json").read_text())["classes"]) == 150
 
 
 def test_interrupted(photos, config_file, tmp_path):
-    """Ctrl-C while pictures are done: status 130, no half-written file, and a run that goes on."""
+    """Ctrl-C while images are done: status 130, no half-written file, and a run that goes on."""
     for index in range(300):
         shutil.copy(photos / "cat.png", photos / f"copy{index:03d}.png")
     out = tmp_path / "out"
@@ -103,8 +103,8 @@ def test_interrupted(photos, config_file, tmp_path):
     assert "Traceback" not in message
     assert not list(out.glob(".*"))
     for path in out.glob("*.png"):
-        with Image.open(path) as picture:
-            picture.load()
+        with Image.open(path) as drawing:
+            drawing.load()
 
 
 # What follows runs in this process, which saves the seconds of starting Python.
@@ -139,7 +139,7 @@ def test_skip_existing(call, photos, tmp_path):
     assert rewritten() == ["a.jpg", "a.png", "cat"]
 
 
-def test_a_failure_in_one_picture(call, photos, tmp_path, monkeypatch, caplog):
+def test_a_failure_in_one_image(call, photos, tmp_path, monkeypatch, caplog):
     predict = job.Predictor.__call__
 
     def out_of_memory(self, image, **options):
@@ -164,7 +164,7 @@ def test_a_full_disk_stops_the_run(call, photos, tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     assert call("--input", photos, "--classes", "cat, dog") == 1
-    assert "cannot write results: [Errno 28] No space left on device; 1 of 3 pictures are done" in caplog.text
+    assert "cannot write results: [Errno 28] No space left on device; 1 of 3 images are done" in caplog.text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a.jpg_labels.png",
         "a.jpg_overlay.png",
@@ -188,7 +188,7 @@ def test_a_file_name_that_is_no_unicode(call, photos, tmp_path):
     ("words", "message"),
     [
         (["--input", "missing"], "no file or folder missing"),
-        (["--input", "empty"], "no pictures"),
+        (["--input", "empty"], "no images"),
         (["--input", "a.jpg", "--classes", "cat, cat"], "repeats the class"),
         (["--input", "a.jpg", "--classes", "missing.json"], "no vocabulary file missing.json"),
         (["--input", "a.jpg", "--opts", "MODEL.WEIGHTS"], "KEY VALUE pairs"),
@@ -233,13 +233,13 @@ def test_wrong_arguments_and_help(capsys):
     assert "exit status:" in text
 
 
-def test_interrupted_before_the_first_picture(call, photos, monkeypatch, caplog):
+def test_interrupted_before_the_first_image(call, photos, monkeypatch, caplog):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(job, "Job", interrupt)
     assert call("--input", photos) == 130
-    assert "interrupted before the first picture" in caplog.text
+    assert "interrupted before the first image" in caplog.text
 
 
 @pytest.mark.slow
@@ -252,9 +252,9 @@ def test_photographs_through_the_full_size_model(photographs, tmp_path, run_demo
     )
     assert process.returncode == 0, process.stderr
     assert "results are random" in process.stderr
-    pictures = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["pictures"]
-    assert len(pictures) == len(photographs)
-    for record in pictures:
+    images = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["pictures"]
+    assert len(images) == len(photographs)
+    for record in images:
         labels = np.asarray(Image.open(tmp_path / record["files"]["labels"]))
         assert labels.shape == (record["height"], record["width"])
         assert 0.05 < record["mean_confidence"] < 0.95

@@ -69,5 +69,5 @@ def test_many_classes_are_cut(tmp_path, count):
     assert (f"and {count - 6} more" in found.words) == (count > 6)
 
 
-def test_no_pictures(tmp_path):
-    assert "pictures: 0 · classes looked for: 3" in page(tmp_path, []).words
+def test_no_images(tmp_path):
+    assert "images: 0 · classes looked for: 3" in page(tmp_path, []).words

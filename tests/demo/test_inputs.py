@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from inputs import find_pictures
+from inputs import find_images
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def touch(*names):
 
 
 def names(*inputs, output="out", recursive=False):
-    return [picture.name for picture in find_pictures(inputs, Path(output), recursive=recursive)]
+    return [image.name for image in find_images(inputs, Path(output), recursive=recursive)]
 
 
 def test_a_folder():
@@ -25,7 +25,7 @@ def test_a_folder():
     Path("photos/folder.jpg").mkdir()
     assert names("photos") == ["a", "b"]
     assert names("photos", recursive=True) == ["a", "b", "trip/c"]
-    [first, _] = find_pictures(["photos/"], Path("out"), recursive=False)
+    [first, _] = find_images(["photos/"], Path("out"), recursive=False)
     assert first.path == Path.cwd() / "photos" / "a.JPG"
 
 
@@ -70,7 +70,7 @@ def test_equal_names_in_several_folders():
     assert names("one", "two", "two/deep/one") == ["one/a", "two/a", "two/deep/one/a"]
 
 
-def test_a_picture_that_is_named_twice_is_done_once():
+def test_an_image_that_is_named_twice_is_done_once():
     touch("photos/a.jpg")
     assert names("photos", "photos/a.jpg", "photos/*.jpg", "photos/../photos/a.jpg") == ["a"]
 
@@ -85,7 +85,7 @@ def test_earlier_results_are_no_input():
 @pytest.mark.parametrize("word", ["photos", "photos/*.jpg"])
 def test_the_output_is_not_the_input(word):
     touch("photos/a.jpg")
-    with pytest.raises(ValueError, match="is where the pictures come from"):
+    with pytest.raises(ValueError, match="is where the images come from"):
         names(word, output="photos/../photos")
     assert names(word, output=".") == ["a"]
 
@@ -96,7 +96,7 @@ def test_nothing_there():
         names("photos", "missing")
     with pytest.raises(FileNotFoundError, match=r"nothing matches photos/\*\.tif"):
         names("photos/*.tif")
-    with pytest.raises(ValueError, match=r"no pictures .* in photos; --recursive looks into subfolders too"):
+    with pytest.raises(ValueError, match=r"no images .* in photos; --recursive looks into subfolders too"):
         names("photos")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import results
-from inputs import Picture
+from inputs import InputImage
 from results import OutputError, ResultFolder
 
 from catseg.inference import Segmentation
@@ -14,11 +14,11 @@ ALL = {"overlay", "labels", "side by side", "scores", "confidence", "class score
 
 
 @pytest.fixture
-def picture(tmp_path):
+def source(tmp_path):
     path = tmp_path / "photos" / "a.jpg"
     path.parent.mkdir()
     path.write_bytes(b"content")
-    return Picture(path, "trip/a")
+    return InputImage(path, "trip/a")
 
 
 @pytest.fixture
@@ -29,16 +29,14 @@ def segmentation():
     return Segmentation(image, labels, ("sofa", "cat"), maps.max(axis=0), maps)
 
 
-def folder(tmp_path, pictures, *, settings=("a",), picture_format="png", side_by_side=True, scores=True):
-    made = ResultFolder(
-        tmp_path / "out", pictures, picture_format=picture_format, side_by_side=side_by_side, scores=scores
-    )
+def folder(tmp_path, images, *, settings=("a",), image_format="png", side_by_side=True, scores=True):
+    made = ResultFolder(tmp_path / "out", images, image_format=image_format, side_by_side=side_by_side, scores=scores)
     made.use_settings(settings, files=["", str(tmp_path / "weights.pth")])
     return made
 
 
-def test_all_results(tmp_path, picture, segmentation):
-    record = folder(tmp_path, [picture]).save(picture, segmentation)
+def test_all_results(tmp_path, source, segmentation):
+    record = folder(tmp_path, [source]).save(source, segmentation)
     assert set(record["files"]) == ALL
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
     assert written == {*record["files"].values(), "trip/a_shares.json"}
@@ -48,60 +46,60 @@ def test_all_results(tmp_path, picture, segmentation):
     assert sum(record["classes"].values()) == pytest.approx(1)
 
 
-def test_only_what_is_asked_for(tmp_path, picture, segmentation):
-    made = folder(tmp_path, [picture], picture_format="jpg", side_by_side=False, scores=False)
-    assert made.save(picture, segmentation)["files"] == {
+def test_only_what_is_asked_for(tmp_path, source, segmentation):
+    made = folder(tmp_path, [source], image_format="jpg", side_by_side=False, scores=False)
+    assert made.save(source, segmentation)["files"] == {
         "overlay": "trip/a_overlay.jpg",
         "labels": "trip/a_labels.png",
     }
 
 
-def test_finished(tmp_path, picture, segmentation):
-    made = folder(tmp_path, [picture])
-    assert made.finished(picture) is None
-    record = made.save(picture, segmentation)
-    assert made.finished(picture) == record
-    assert folder(tmp_path, [picture]).finished(picture) == record
-    assert folder(tmp_path, [picture], settings=["b"]).finished(picture) is None
-    assert folder(tmp_path, [picture], scores=False).finished(picture) is None
+def test_finished(tmp_path, source, segmentation):
+    made = folder(tmp_path, [source])
+    assert made.finished(source) is None
+    record = made.save(source, segmentation)
+    assert made.finished(source) == record
+    assert folder(tmp_path, [source]).finished(source) == record
+    assert folder(tmp_path, [source], settings=["b"]).finished(source) is None
+    assert folder(tmp_path, [source], scores=False).finished(source) is None
 
 
-@pytest.mark.parametrize("change", ["picture", "weights", "missing", "damaged", "other json"])
-def test_finished_no_more(tmp_path, picture, segmentation, change):
-    folder(tmp_path, [picture]).save(picture, segmentation)
-    if change == "picture":
-        picture.path.write_bytes(b"other content")
+@pytest.mark.parametrize("change", ["image", "weights", "missing", "damaged", "other json"])
+def test_finished_no_more(tmp_path, source, segmentation, change):
+    folder(tmp_path, [source]).save(source, segmentation)
+    if change == "image":
+        source.path.write_bytes(b"other content")
     elif change == "weights":
         (tmp_path / "weights.pth").write_bytes(b"new")
     elif change == "missing":
         (tmp_path / "out/trip/a_labels.png").unlink()
     else:
         (tmp_path / "out/trip/a_shares.json").write_text("{" if change == "damaged" else "[]")
-    assert folder(tmp_path, [picture]).finished(picture) is None
+    assert folder(tmp_path, [source]).finished(source) is None
 
 
-def test_a_picture_is_never_replaced(tmp_path, picture):
-    pictures = [picture, Picture(tmp_path / "out" / "trip" / "a_overlay.png", "b")]
-    with pytest.raises(ValueError, match=r"a_overlay\.png would replace a picture"):
-        folder(tmp_path, pictures)
+def test_an_image_is_never_replaced(tmp_path, source):
+    images = [source, InputImage(tmp_path / "out" / "trip" / "a_overlay.png", "b")]
+    with pytest.raises(ValueError, match=r"a_overlay\.png would replace an image"):
+        folder(tmp_path, images)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("code", "expected"), [(errno.ENOSPC, OutputError), (errno.ENAMETOOLONG, OSError)])
-def test_errors_in_writing(tmp_path, picture, segmentation, monkeypatch, code, expected):
+def test_errors_in_writing(tmp_path, source, segmentation, monkeypatch, code, expected):
     def fail(self, data):
         raise OSError(code, "cannot be written")
 
-    made = folder(tmp_path, [picture])
+    made = folder(tmp_path, [source])
     monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(expected, match="cannot be written"):
-        made.save(picture, segmentation)
+        made.save(source, segmentation)
     assert not list((tmp_path / "out").rglob("*.*"))
 
 
-def test_summary_with_names_that_are_no_unicode(tmp_path, picture, segmentation):
-    made = folder(tmp_path, [picture])
-    record = made.save(picture, segmentation)
+def test_summary_with_names_that_are_no_unicode(tmp_path, source, segmentation):
+    made = folder(tmp_path, [source])
+    record = made.save(source, segmentation)
     about = {"classes": ("sofa", "cat"), "trained": True}
     made.write_summary(about, [record], {"caf\udce9.jpg": "天空"})
     text = (tmp_path / "out" / "summary.json").read_text(encoding="utf-8")

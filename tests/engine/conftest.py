@@ -10,7 +10,7 @@ CLASSES = ["grass", "stone, rock", "sky"]
 
 @pytest.fixture
 def toy_datasets(tmp_path):
-    """Two registered data sets, `toy_train` and `toy_test`, of a few small pictures in three colours."""
+    """Two registered data sets, `toy_train` and `toy_test`, of a few small images in three colours."""
     for name, count in (("toy_train", 5), ("toy_test", 2)):
         records = make_records(tmp_path / name, count)
         DatasetCatalog.register(name, lambda records=records: records)

@@ -103,7 +103,7 @@ def test_the_best_metric_is_of_the_classes_that_are_scored(arguments):
         setup(arguments(TEST__BEST_METRIC="sem_seg/IoU-sky"))
 
 
-def test_a_picture_per_process_needs_no_crop(arguments):
+def test_an_image_per_process_needs_no_crop(arguments):
     setup(arguments(INPUT__CROP__ENABLED=False, SOLVER__IMS_PER_BATCH=1))
 
 
@@ -130,7 +130,7 @@ def test_training_sets_of_other_classes_cannot_be_mixed(arguments, other_dataset
 
 def test_an_empty_dataset_is_an_error(arguments, other_dataset):
     other_dataset.clear()
-    with pytest.raises(FileNotFoundError, match="other holds no pictures"):
+    with pytest.raises(FileNotFoundError, match="other holds no images"):
         setup(arguments(DATASETS__TEST=("other",)))
 
 

@@ -64,7 +64,7 @@ def test_training_data_reach_workers_that_are_not_forked(toy_config):
     assert_equal(copy.sample(3), stream.sample(3))
 
 
-def test_batches_of_pictures_score_as_single_ones(toy_config):
+def test_batches_of_images_score_as_single_ones(toy_config):
     one, two = toy_config(), toy_config(TEST__IMS_PER_BATCH=2, TEST__CROPS_PER_CHUNK=7)
     assert [len(batch) for cfg in (one, two) for batch in Trainer.build_test_loader(cfg, "toy_test")] == [1, 1, 2]
     model = Trainer.build_model(one).eval()
@@ -74,7 +74,7 @@ def test_batches_of_pictures_score_as_single_ones(toy_config):
 
 
 @pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])
-def test_pictures_for_a_gpu_are_pinned(toy_config, device, pinned):
+def test_images_for_a_gpu_are_pinned(toy_config, device, pinned):
     cfg = toy_config(MODEL__DEVICE=device)
     assert Trainer.build_train_loader(cfg).pin_memory is pinned
     assert Trainer.build_test_loader(cfg, "toy_test").pin_memory is pinned
@@ -125,8 +125,8 @@ def test_a_run_leaves_metrics_results_and_the_best_weights(toy_config, tmp_path)
     assert best["iteration"] in (1, 3)
     assert torch.load(folder / "model_best.pth", weights_only=True)["iteration"] == best["iteration"]
     for kind, suffix in (("labels", "png"), ("overlays", "jpg")):
-        pictures = sorted((folder / "evaluation" / "toy_test" / kind).iterdir())
-        assert [path.name for path in pictures] == [f"0.{suffix}", f"1.{suffix}"]
+        images = sorted((folder / "evaluation" / "toy_test" / kind).iterdir())
+        assert [path.name for path in images] == [f"0.{suffix}", f"1.{suffix}"]
 
 
 def test_each_test_set_is_evaluated_with_its_own_classes(toy_config, monkeypatch):

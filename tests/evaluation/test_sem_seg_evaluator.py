@@ -128,8 +128,8 @@ def test_files(dataset, tmp_path):
     results = evaluator.evaluate()["sem_seg"]
 
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    pictures = ["labels/other.png", "labels/some/photo0.png", "overlays/other.jpg", "overlays/some/photo0.jpg"]
-    assert files == ["confusion_matrix.npz", *pictures, "scores.json"]
+    images = ["labels/other.png", "labels/some/photo0.png", "overlays/other.jpg", "overlays/some/photo0.jpg"]
+    assert files == ["confusion_matrix.npz", *images, "scores.json"]
     for name, labels in zip(["some/photo0", "other"], maps, strict=True):
         written = np.asarray(Image.open(out / "labels" / f"{name}.png"))
         assert written.dtype == np.uint8
@@ -196,7 +196,7 @@ def test_label_files_that_do_not_fit_are_named(dataset, tmp_path):
         SemSegEvaluator(dataset).process(inputs, [{"labels": torch.zeros(SIZE, dtype=int)}])
 
 
-def test_pictures_need_a_folder(dataset):
+def test_images_need_a_folder(dataset):
     with pytest.raises(ValueError, match="output_dir"):
         SemSegEvaluator(dataset, save_labels=True)
 

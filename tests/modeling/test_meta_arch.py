@@ -18,25 +18,25 @@ def model(tmp_path: Path) -> CATSeg:
     return tiny_model(tmp_path)
 
 
-def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
+def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator)
 
 
 def training_batch(size: int = 64) -> list[dict[str, torch.Tensor]]:
-    return [{"image": picture(size, size, i), "sem_seg": torch.randint(2, (size, size))} for i in range(2)]
+    return [{"image": image(size, size, i), "sem_seg": torch.randint(2, (size, size))} for i in range(2)]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (1, 1), (7, 200), (130, 33)])
 def test_any_size_gives_a_probability_per_class_and_pixel(model: CATSeg, size: tuple[int, int]) -> None:
-    (result,) = model([{"image": picture(*size)}])
+    (result,) = model([{"image": image(*size)}])
     assert result["sem_seg"].shape == (3, *size)
     assert result["sem_seg"].min() >= 0
     assert result["sem_seg"].max() <= 1
 
 
 def test_output_size_follows_the_record(model: CATSeg) -> None:
-    (result,) = model([{"image": picture(50, 60), "height": 20, "width": 33}])
+    (result,) = model([{"image": image(50, 60), "height": 20, "width": 33}])
     assert result["sem_seg"].shape == (3, 20, 33)
 
 
@@ -44,7 +44,7 @@ def test_output_size_follows_the_record(model: CATSeg) -> None:
 def test_labels_are_the_argmax_of_the_probabilities(tmp_path: Path, sliding: bool) -> None:
     model = tiny_model(tmp_path, TEST__SLIDING_WINDOW=sliding, TEST__CLASSES_PER_CHUNK=2)
     model.set_vocabulary(CLASSES)
-    item = {"image": picture(50, 60), "height": 40, "width": 30}
+    item = {"image": image(50, 60), "height": 40, "width": 30}
     (labels,), (full,) = model.predict_labels([item]), model([item])
     best, index = full["sem_seg"].max(dim=0)
     assert labels["labels"].dtype == torch.int64
@@ -54,15 +54,15 @@ def test_labels_are_the_argmax_of_the_probabilities(tmp_path: Path, sliding: boo
 
 def test_chunks_do_not_change_the_result(model: CATSeg) -> None:
     model.set_vocabulary(CLASSES)
-    item = {"image": picture(50, 60)}
+    item = {"image": image(50, 60)}
     (expected,) = model([item])
     for crops, classes in ((1, 1), (2, 3), (100, 100)):
         model.crops_per_chunk, model.classes_per_chunk = crops, classes
         torch.testing.assert_close(model([item])[0]["sem_seg"], expected["sem_seg"], rtol=1e-4, atol=1e-6)
 
 
-def test_several_pictures_give_what_each_alone_gives(model: CATSeg) -> None:
-    items = [{"image": picture(50, 60, 1)}, {"image": picture(64, 20, 2)}]
+def test_several_images_give_what_each_alone_gives(model: CATSeg) -> None:
+    items = [{"image": image(50, 60, 1)}, {"image": image(64, 20, 2)}]
     together = model(items)
     for item, result in zip(items, together, strict=True):
         torch.testing.assert_close(result["sem_seg"], model([item])[0]["sem_seg"], rtol=1e-4, atol=1e-6)
@@ -70,11 +70,11 @@ def test_several_pictures_give_what_each_alone_gives(model: CATSeg) -> None:
 
 
 @pytest.mark.parametrize(("sliding", "sizes"), [(True, [7, 7, 1]), (False, [1, 2])])
-def test_windows_of_several_pictures_share_a_chunk(
+def test_windows_of_several_images_share_a_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sliding: bool, sizes: list[int]
 ) -> None:
     model = tiny_model(tmp_path, TEST__SLIDING_WINDOW=sliding, TEST__CROPS_PER_CHUNK=7)
-    items = [{"image": picture(50, 60, 1)}, {"image": picture(64, 20, 2)}, {"image": picture(64, 20, 3)}]
+    items = [{"image": image(50, 60, 1)}, {"image": image(64, 20, 2)}, {"image": image(64, 20, 3)}]
     expected = [model.predict_labels([item])[0]["scores"] for item in items]
     together = []
     logits = model.logits
@@ -89,8 +89,8 @@ def test_windows_of_several_pictures_share_a_chunk(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_vocabulary_can_change_between_pictures(model: CATSeg) -> None:
-    item = {"image": picture(50, 60)}
+def test_vocabulary_can_change_between_images(model: CATSeg) -> None:
+    item = {"image": image(50, 60)}
     (before,) = model([item])
     model.set_vocabulary(["sky"])
     assert model.classes == ("sky",)
@@ -100,10 +100,10 @@ def test_vocabulary_can_change_between_pictures(model: CATSeg) -> None:
 
 
 def test_only_new_names_are_encoded(model: CATSeg) -> None:
-    model([{"image": picture(8, 8)}])
+    model([{"image": image(8, 8)}])
     encoded = model.text_encoder.encoded_prompts
     model.set_vocabulary(["sky", "wall", "moon"])
-    model([{"image": picture(8, 8)}])
+    model([{"image": image(8, 8)}])
     assert model.text_encoder.encoded_prompts == encoded + 1
 
 
@@ -119,7 +119,7 @@ def test_a_model_without_vocabulary_says_so(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"call set_train_vocabulary\(names\) first"):
         model(training_batch())
     with pytest.raises(RuntimeError, match=r"call set_vocabulary\(names\) first"):
-        model.eval()([{"image": picture(8, 8)}])
+        model.eval()([{"image": image(8, 8)}])
 
 
 @pytest.mark.parametrize("names", [[], "sky"])
@@ -156,7 +156,7 @@ def test_loss_weight_scales_the_loss(tmp_path: Path) -> None:
 
 
 def test_labels_outside_the_training_vocabulary_are_named(model: CATSeg) -> None:
-    batch = [{"image": picture(64, 64), "sem_seg": torch.full((64, 64), 9)}]
+    batch = [{"image": image(64, 64), "sem_seg": torch.full((64, 64), 9)}]
     with pytest.raises(ValueError, match=r"labels must be 0..1 or 255"):
         model.train()(batch)
 
@@ -177,7 +177,7 @@ def test_resnet_serves_as_backbone(tmp_path: Path) -> None:
         "MODEL__RESNETS__OUT_FEATURES": ["res2", "res3", "res4"],
     }
     model = tiny_model(tmp_path, **overrides)
-    (result,) = model([{"image": picture(20, 30)}])
+    (result,) = model([{"image": image(20, 30)}])
     assert result["sem_seg"].shape == (3, 20, 30)
     assert model.sem_seg_head.aggregator.guidance.appearance.in_channels == 1024
 
@@ -207,7 +207,7 @@ def test_version_2_with_more_classes_than_tokens_keeps_the_best_of_each_crop(tmp
     """Every crop sees only its best classes, so they decide alone; the others are certain not to be there."""
     torch.manual_seed(0)
     model = tiny_model(tmp_path, **VERSION_2, MODEL__SEM_SEG_HEAD__CLASS_TOKENS=3)
-    crops = torch.stack([picture(64, 64, i) for i in range(2)]).float()
+    crops = torch.stack([image(64, 64, i) for i in range(2)]).float()
     with torch.no_grad():
         text = model.text_features(CLASSES)
         logits = model.logits(crops, text)
@@ -226,7 +226,7 @@ def test_version_2_with_more_classes_than_tokens_keeps_the_best_of_each_crop(tmp
 def test_version_2_in_chunks_gives_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = tiny_model(tmp_path, **VERSION_2, MODEL__SEM_SEG_HEAD__CLASS_TOKENS=4)
-    item = {"image": picture(50, 60)}
+    item = {"image": image(50, 60)}
     for names in (CLASSES, CLASSES[:2]):
         model.set_vocabulary(names)
         model.crops_per_chunk, model.classes_per_chunk = 4, 32
@@ -254,7 +254,7 @@ def _transformers(model: CATSeg) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def test_bfloat16_autocast_stays_close(model: CATSeg) -> None:
-    item = {"image": picture(50, 60)}
+    item = {"image": image(50, 60)}
     (full,) = model([item])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         (half,) = model([item])
@@ -279,7 +279,7 @@ def test_low_precision_by_config(tmp_path: Path) -> None:
     half.load_state_dict(full.state_dict())
     for network in (full, half):
         network.set_vocabulary(CLASSES)
-    item = {"image": picture(50, 60)}
+    item = {"image": image(50, 60)}
     with torch.autocast("cpu", dtype=torch.bfloat16):
         (expected,) = full([item])
     (found,) = half([item])
@@ -293,15 +293,15 @@ def test_compiled_equals_plain(tmp_path: Path) -> None:
     plain, compiled = (tiny_model(tmp_path, MODEL__COMPILE=wanted) for wanted in (False, True))
     assert compiled.state_dict().keys() == plain.state_dict().keys()
     compiled.load_state_dict(plain.state_dict())
-    item = {"image": picture(50, 60)}
+    item = {"image": image(50, 60)}
     graphs = counters["stats"]["unique_graphs"]
     assert torch.allclose(compiled([item])[0]["sem_seg"], plain([item])[0]["sem_seg"], atol=1e-5)
     assert counters["stats"]["unique_graphs"] > graphs
 
 
-def test_large_pictures_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypatch: pytest.MonkeyPatch) -> None:
     model.set_vocabulary(CLASSES)
-    item = {"image": picture(50, 60)}
+    item = {"image": image(50, 60)}
     (expected,) = model([item])
     monkeypatch.setattr("catseg.modeling.sliding_window.MERGED_PIXELS", 2 * 96 * 96)
     merged = []

@@ -65,7 +65,7 @@ def test_the_last_window_is_snapped_to_the_border() -> None:
     assert PUBLISHED.starts(640) == [0, 256]
 
 
-def test_probabilities_of_constant_logits_are_constant_for_any_picture() -> None:
+def test_probabilities_of_constant_logits_are_constant_for_any_image() -> None:
     view = SlidingWindow(kernel=8, overlap=0.25, size=(0, 0))
     logits = torch.full((len(view.windows((11, 31))) + 1, 3, 2, 2), 0.7)
     merged = view.merge(logits, (11, 31), (5, 9))

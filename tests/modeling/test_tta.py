@@ -10,7 +10,7 @@ from tests.tiny import option_words, tiny_config, tiny_model, tiny_options
 WINDOWS = SlidingWindow(kernel=64, overlap=0.333, size=(96, 128))
 
 
-def picture(height=50, width=90):
+def image(height=50, width=90):
     return {"image": torch.randint(256, (3, height, width), dtype=torch.uint8), "height": height, "width": width}
 
 
@@ -28,29 +28,29 @@ def augmented(model, *sizes, flip, max_size=1000, windows=None):
 
 
 def test_the_working_size_alone_changes_nothing(tmp_path):
-    model, item = tiny_model(tmp_path), picture()
+    model, item = tiny_model(tmp_path), image()
     [plain] = model([item])
     [same] = augmented(model, 96, flip=False)([item])
     assert torch.equal(same["sem_seg"], plain["sem_seg"])
 
 
 @pytest.mark.parametrize("windows", [None, WINDOWS, SlidingWindow(kernel=64, overlap=0.5, size=(0, 0))])
-def test_what_is_found_in_a_mirrored_picture_is_mirrored(tmp_path, windows):
-    model, item = tiny_model(tmp_path), picture()
+def test_what_is_found_in_a_mirrored_image_is_mirrored(tmp_path, windows):
+    model, item = tiny_model(tmp_path), image()
     augmented(model, 80, 128, flip=True, windows=windows)
     [here], [there] = model([item]), model([mirrored(item)])
     torch.testing.assert_close(there["sem_seg"].flip(-1), here["sem_seg"])
 
 
-def test_one_crop_of_the_whole_picture_is_mirrored(tmp_path):
-    model, item = tiny_model(tmp_path, TEST__SLIDING_WINDOW=False), picture()
+def test_one_crop_of_the_whole_image_is_mirrored(tmp_path):
+    model, item = tiny_model(tmp_path, TEST__SLIDING_WINDOW=False), image()
     [one], [other] = model([item]), model([mirrored(item)])
     [both] = augmented(model, flip=True)([item])
     torch.testing.assert_close(both["sem_seg"], (one["sem_seg"] + other["sem_seg"].flip(-1)) / 2)
 
 
 def test_all_sizes_count_the_same(tmp_path):
-    model, item = tiny_model(tmp_path), picture()
+    model, item = tiny_model(tmp_path), image()
     windows = model.view
     found = []
     for size in (64, 96, 150):
@@ -61,7 +61,7 @@ def test_all_sizes_count_the_same(tmp_path):
 
 
 def test_labels_come_from_the_average_and_chunks_of_classes_agree(tmp_path):
-    model, item = tiny_model(tmp_path), picture()
+    model, item = tiny_model(tmp_path), image()
     augmented(model, 64, 96, flip=True)
     scores, labels = model([item])[0]["sem_seg"].max(dim=0)
     model.classes_per_chunk = 1
@@ -111,4 +111,4 @@ def test_the_predictor_follows_the_config(tmp_path):
     config.write_text("VERSION: 2\n")
     predictor = Predictor.from_config(config, option_words(options), classes=["sea", "sand"])
     assert isinstance(predictor.model.view, AugmentedView)
-    assert predictor(picture()["image"]).labels.shape == (50, 90)
+    assert predictor(image()["image"]).labels.shape == (50, 90)

@@ -22,14 +22,14 @@ def test_side_by_side_below_if_wide():
     assert wide.shape[0] > 400
 
 
-def test_side_by_side_enlarges_small_pictures():
+def test_side_by_side_enlarges_small_images():
     assert side_by_side([filled(64, 64, 0)], ["天空"]).shape[1] == 512
 
 
 def test_side_by_side_errors():
-    with pytest.raises(ValueError, match="got 1 pictures and 2 titles"):
+    with pytest.raises(ValueError, match="got 1 images and 2 titles"):
         side_by_side([filled(4, 4, 0)], ["a", "b"])
-    with pytest.raises(ValueError, match="got 0 pictures"):
+    with pytest.raises(ValueError, match="got 0 images"):
         side_by_side([], [])
 
 

@@ -11,18 +11,18 @@ IMAGE = np.full((600, 800, 3), 100, dtype=np.uint8)
 def test_scores_go_from_dark_to_yellow():
     scores = np.zeros((600, 800), dtype=np.float32)
     scores[:, 400:] = 1
-    picture = heatmap(IMAGE, scores).astype(int)
-    low, high = picture[300, 100], picture[300, 700]
+    drawing = heatmap(IMAGE, scores).astype(int)
+    low, high = drawing[300, 100], drawing[300, 700]
     assert high[:2].min() > low.max()
     assert high[2] < high[0]
-    assert picture.shape[0] == 600
-    assert picture.shape[1] > 800
+    assert drawing.shape[0] == 600
+    assert drawing.shape[1] > 800
 
 
 def test_values_beyond_the_scale():
     scores = np.array([[-1.0, 0.0, np.nan, 2.0, 1.0]]).repeat(600, axis=0).repeat(160, axis=1)
-    picture = heatmap(IMAGE, scores)
-    columns = picture[300, 80:800:160]
+    drawing = heatmap(IMAGE, scores)
+    columns = drawing[300, 80:800:160]
     assert (columns[0] == columns[1]).all()
     assert (columns[2] == columns[1]).all()
     assert (columns[3] == columns[4]).all()

@@ -25,25 +25,25 @@ def halves(height=600, width=800):
     seed=st.integers(0, 2**32 - 1),
     legend=st.booleans(),
 )
-def test_any_picture_any_labels_any_names(height, width, names, seed, legend):
+def test_any_image_any_labels_any_names(height, width, names, seed, legend):
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
     labels = random.integers(-2, len(names) + 2, (height, width))
-    picture = overlay(image, labels, names, legend=legend)
-    assert picture.dtype == np.uint8
+    drawing = overlay(image, labels, names, legend=legend)
+    assert drawing.dtype == np.uint8
     factor = -(-512 // max(height, width))
-    assert picture.shape[0] >= height * factor
-    assert picture.shape[1] >= width * factor
+    assert drawing.shape[0] >= height * factor
+    assert drawing.shape[1] >= width * factor
     if not legend:
-        assert picture.shape == (height * factor, width * factor, 3)
+        assert drawing.shape == (height * factor, width * factor, 3)
 
 
 def test_regions_have_the_colours_of_their_classes():
     image, labels = halves()
-    picture = overlay(image, labels, NAMES, alpha=0.5, legend=False)
+    drawing = overlay(image, labels, NAMES, alpha=0.5, legend=False)
     for x, label in ((100, 0), (700, 2)):
         expected = (palette(3)[label].astype(float) + 90) / 2
-        np.testing.assert_allclose(picture[550, x], expected, atol=1)
+        np.testing.assert_allclose(drawing[550, x], expected, atol=1)
 
 
 def test_alpha_0_shows_the_photograph_and_alpha_1_the_classes():
@@ -55,14 +55,14 @@ def test_alpha_0_shows_the_photograph_and_alpha_1_the_classes():
 def test_colours_can_be_given():
     image, labels = halves()
     colors = [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
-    picture = overlay(image, labels, NAMES, colors, alpha=1, legend=False)
-    assert picture[550, 100].tolist() == [1, 2, 3]
+    drawing = overlay(image, labels, NAMES, colors, alpha=1, legend=False)
+    assert drawing[550, 100].tolist() == [1, 2, 3]
 
 
 def test_a_white_line_lies_between_regions_and_nowhere_else():
     image, labels = halves()
-    picture = overlay(image, labels, ["\n"] * 3, legend=False)  # names that cannot be drawn show as #0
-    white = (picture[500] == 255).all(axis=1)
+    drawing = overlay(image, labels, ["\n"] * 3, legend=False)  # names that cannot be drawn show as #0
+    white = (drawing[500] == 255).all(axis=1)
     assert white[398:402].any()
     assert not white[:390].any()
     assert not white[410:].any()
@@ -71,14 +71,14 @@ def test_a_white_line_lies_between_regions_and_nowhere_else():
 def test_speckle_is_not_painted_over_by_borders():
     image, _ = halves()
     labels = np.random.default_rng(0).integers(0, 3, image.shape[:2])
-    picture = overlay(image, labels, NAMES, legend=False)
-    assert (picture == 255).all(axis=2).mean() < 0.01
+    drawing = overlay(image, labels, NAMES, legend=False)
+    assert (drawing == 255).all(axis=2).mean() < 0.01
 
 
 def test_names_are_written_inside_their_regions():
     image, labels = halves()
-    picture = overlay(image, labels, NAMES, legend=False)
-    dark = (picture < 40).all(axis=2)  # the outline of letters
+    drawing = overlay(image, labels, NAMES, legend=False)
+    dark = (drawing < 40).all(axis=2)  # the outline of letters
     assert dark[:, :380].any()
     assert dark[:, 420:].any()
     assert not dark[:, 385:415].any()
@@ -88,8 +88,8 @@ def test_pixels_without_class_are_grey():
     image, labels = halves()
     image[..., 0] = 200
     labels[:] = 255
-    picture = overlay(image, labels, NAMES, alpha=1, legend=False)
-    assert (picture == 128).all()
+    drawing = overlay(image, labels, NAMES, alpha=1, legend=False)
+    assert (drawing == 128).all()
 
 
 def test_the_legend_lists_present_classes_only_most_first():
@@ -116,9 +116,9 @@ def test_the_legend_is_beside_or_below():
 def test_847_classes_fit():
     labels = np.arange(847).repeat(400).reshape(-1, 440)
     image = np.zeros((*labels.shape, 3), dtype=np.uint8)
-    picture = overlay(image, labels, [f"class {i}" for i in range(847)])
-    assert picture.shape[0] == labels.shape[0]
-    assert picture.shape[1] < 3 * labels.shape[1]
+    drawing = overlay(image, labels, [f"class {i}" for i in range(847)])
+    assert drawing.shape[0] == labels.shape[0]
+    assert drawing.shape[1] < 3 * labels.shape[1]
 
 
 def test_short_names():

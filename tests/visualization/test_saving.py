@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from catseg.visualization import palette, save_label_png, save_picture
+from catseg.visualization import palette, save_image, save_label_png
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,29 +61,29 @@ def test_label_png_errors(tmp_path, labels, num_classes, name, message):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "webp"])
-def test_save_picture(tmp_path, suffix):
-    picture = np.full((20, 30, 3), (200, 100, 50), dtype=np.uint8)
+def test_save_image(tmp_path, suffix):
+    drawing = np.full((20, 30, 3), (200, 100, 50), dtype=np.uint8)
     path = tmp_path / "new" / f"a.{suffix}"
-    save_picture(path, picture)
+    save_image(path, drawing)
     with Image.open(path) as image:
-        np.testing.assert_allclose(np.asarray(image.convert("RGB")).astype(int), picture, atol=4)
+        np.testing.assert_allclose(np.asarray(image.convert("RGB")).astype(int), drawing, atol=4)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_save_picture_errors(tmp_path):
-    picture = np.zeros((2, 2, 3), dtype=np.uint8)
-    with pytest.raises(ValueError, match=r"\.xyz is no picture format; use \.png or \.jpg"):
-        save_picture(tmp_path / "a.xyz", picture)
-    with pytest.raises(ValueError, match="no suffix is no picture format"):
-        save_picture(tmp_path / "a", picture)
-    with pytest.raises(ValueError, match="JPEG cannot hold a picture of 70000 x 1"):
-        save_picture(tmp_path / "a.jpg", np.zeros((1, 70000, 3), dtype=np.uint8))
+def test_save_image_errors(tmp_path):
+    drawing = np.zeros((2, 2, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"\.xyz is no image format; use \.png or \.jpg"):
+        save_image(tmp_path / "a.xyz", drawing)
+    with pytest.raises(ValueError, match="no suffix is no image format"):
+        save_image(tmp_path / "a", drawing)
+    with pytest.raises(ValueError, match="JPEG cannot hold an image of 70000 x 1"):
+        save_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), dtype=np.uint8))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_earlier_picture(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_earlier_image(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
-    save_picture(path, np.zeros((2, 2, 3), dtype=np.uint8))
+    save_image(path, np.zeros((2, 2, 3), dtype=np.uint8))
     before = path.read_bytes()
 
     def write_some(self, data):
@@ -93,6 +93,6 @@ def test_a_full_disk_leaves_the_earlier_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", write_some)
     with pytest.raises(OSError, match="No space left"):
-        save_picture(path, np.ones((2, 2, 3), dtype=np.uint8))
+        save_image(path, np.ones((2, 2, 3), dtype=np.uint8))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

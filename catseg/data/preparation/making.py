@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from catseg.atomic import atomic_path
 from catseg.data.preparation.jobs import Job, Recipe
 from catseg.data.preparation.manifest import Manifest, digest_of
-from catseg.files import atomic_path
 
 _CHUNK = 8  # jobs that a worker process is given at a time
 

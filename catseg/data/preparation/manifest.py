@@ -15,8 +15,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from catseg.atomic import atomic_path
 from catseg.data.dataset_specs import DatasetSpec
-from catseg.files import atomic_path
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 

@@ -1,4 +1,4 @@
-"""Guidance: what the aggregation sees of the picture and of the words besides their cost (sections 3.2 and 3.3)."""
+"""Guidance: what the aggregation sees of the image and of the words besides their cost (sections 3.2 and 3.3)."""
 
 from collections.abc import Sequence
 

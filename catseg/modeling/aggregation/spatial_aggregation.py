@@ -1,4 +1,4 @@
-"""Spatial aggregation: every class's cost map is smoothed within windows, guided by the picture (section 3.2).
+"""Spatial aggregation: every class's cost map is smoothed within windows, guided by the image (section 3.2).
 
 Shapes: B crops, T classes, H x W = L tokens, D channels, G guidance channels.
 """
@@ -20,7 +20,7 @@ from catseg.modeling.layers.windows import Regions, attention_regions
 
 
 class GuidedRegionAttention(GuidedAttention):
-    """Attention within regions of a map, guided by the picture's appearance."""
+    """Attention within regions of a map, guided by the image's appearance."""
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int) -> None:
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads)

@@ -1,4 +1,4 @@
-"""What `MODEL.CLIP` of a config describes: the CLIP model, and what reads pictures and words with it."""
+"""What `MODEL.CLIP` of a config describes: the CLIP model, and what reads images and words with it."""
 
 from typing import Any
 

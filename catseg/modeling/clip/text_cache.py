@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from catseg.files import atomic_path, cache_folder
+from catseg.atomic import atomic_path, cache_folder
 
 logger = logging.getLogger(__name__)
 

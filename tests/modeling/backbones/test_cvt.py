@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from catseg.checkpoint.backbones import CONVERTERS
+from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.modeling.backbones import CvT
 
 TINY = {"embed_dims": [8, 16, 24], "num_heads": [1, 2, 3], "depths": [1, 1, 3]}

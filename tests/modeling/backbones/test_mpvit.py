@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from catseg.checkpoint.backbones import CONVERTERS
+from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.modeling.backbones import MPViT
 from catseg.modeling.backbones.mpvit import FactorizedAttention, RelativePosition
 

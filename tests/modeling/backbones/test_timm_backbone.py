@@ -10,7 +10,7 @@ from detectron2.modeling import FPN, build_backbone
 from detectron2.modeling.meta_arch.semantic_seg import SemanticSegmentor, SemSegFPNHead
 from torch import nn
 
-from catseg.checkpoint.backbones import CONVERTERS
+from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.config import add_catseg_config
 from catseg.modeling.backbones import TimmBackbone
 from catseg.modeling.backbones.timm_backbone import TimmModel

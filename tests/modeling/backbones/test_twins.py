@@ -4,7 +4,7 @@ import torch
 from timm.models.twins import LocallyGroupedAttn
 from torch import Tensor
 
-from catseg.checkpoint.backbones import CONVERTERS
+from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.modeling.backbones import TwinsPCPVT, TwinsSVT
 from catseg.modeling.backbones.twins import PaddedWindowAttention, Twins
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from catseg.checkpoint.backbones import CONVERTERS
+from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.modeling.backbones import VAN
 
 TINY = {"embed_dims": [8, 12, 16, 24], "depths": [1, 2, 1, 1]}

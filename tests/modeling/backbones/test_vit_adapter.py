@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling import build_backbone
 from torch import Tensor, nn
 
-from catseg.checkpoint.backbones import CONVERTERS
+from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.config import load_config
 from catseg.modeling.backbones import ViTAdapter
 from catseg.modeling.backbones.vit_adapter_blocks import Layout, ViTBlock, WindowAttention, join_levels

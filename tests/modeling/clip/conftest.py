@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catseg.modeling.clip.loading import build_clip, build_tokenizer
-from catseg.tools.reference_case import load_case
+from catseg.parity.case import load_case
 
 PARITY = Path(__file__).parents[2] / "parity"
 CLIP_PREFIX = "sem_seg_head.predictor.clip_model."

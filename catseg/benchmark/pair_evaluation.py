@@ -1,0 +1,188 @@
+"""Evaluation of one model on one data set, in as many processes as are wanted."""
+
+import datetime
+import functools
+import hashlib
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_on_dataset
+from detectron2.utils import comm
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from catseg import __version__
+from catseg.benchmark.plan import Model, Pair
+from catseg.benchmark.store import write_pair
+from catseg.benchmark.worst import WorstImages, draw_worst
+from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
+from catseg.checkpoint.sources import fetch
+from catseg.data.registration import register_datasets
+from catseg.engine.evaluate import LabelPredictor, build_test_loader, overall_metrics
+from catseg.engine.trainer import Trainer
+from catseg.evaluation.overlapped import OverlappedEvaluator
+from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
+from catseg.modeling.meta_arch import CATSeg
+
+WORST_IMAGES = 6
+WORST_CONFUSIONS = 20
+
+
+class LastModel:
+    """Builds models, and keeps the last one for the data sets that follow."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Model, CATSeg] | None = None
+
+    def get(self, cfg: CfgNode, model: Model) -> CATSeg:
+        """Build a model and load its weights, unless it was the last one.
+
+        Args:
+            cfg: of the model.
+            model: what is kept is known by.
+
+        Raises:
+            FileNotFoundError: if the weights are not there.
+            ValueError: if they do not fit, or are not those of a whole CAT-Seg: its numbers would be of chance.
+        """
+        if self._kept is None or self._kept[0] != model:
+            self._kept = None  # frees its memory before the next one needs it
+            self._kept = (model, _build(cfg))
+        return self._kept[1]
+
+
+def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder: Path, models: LastModel) -> None:
+    """Evaluate a pair and write what comes out, in each process of a run.
+
+    Args:
+        cfg: of the model, with its weights.
+        pair: the model and the data set.
+        settings: of `describe_settings`, to be kept with the numbers.
+        folder: of the pair. It gets `scores.json`, `confusion_matrix.npz`, the worst images and, last, `pair.json`.
+        models: gives the model.
+
+    Raises:
+        FileNotFoundError, RuntimeError, ValueError: if weights or data cannot be used; the message names them.
+    """
+    register_datasets()
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    model = models.get(cfg, pair.model)
+    metadata = MetadataCatalog.get(pair.dataset)
+    model.set_vocabulary(metadata.stuff_classes)
+    worst = WorstImages(WORST_IMAGES)
+    evaluator = OverlappedEvaluator(SemSegEvaluator(pair.dataset, output_dir=folder, watch=worst))
+    loader = build_test_loader(cfg, pair.dataset)
+    start = time.perf_counter()
+    pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines of the bar
+    quiet = not comm.is_main_process()
+    with tqdm(loader, desc=str(pair), unit="batch", mininterval=pause, maxinterval=pause, disable=quiet) as bar:
+        results = inference_on_dataset(LabelPredictor(model), bar, evaluator)
+    seconds = time.perf_counter() - start
+    images = worst.gather()
+    if comm.is_main_process():
+        names = list(metadata.get("scored_classes", metadata.stuff_classes))
+        with np.load(folder / "confusion_matrix.npz") as file:
+            matrix = file["matrix"]
+        write_pair(
+            folder,
+            {
+                "settings": settings,
+                "model": pair.model.name,
+                "dataset": pair.dataset,
+                "scores": overall_metrics(results["sem_seg"]),
+                "classes": describe_classes(matrix, names),
+                "confusions": find_confusions(matrix, names, WORST_CONFUSIONS),
+                "worst": draw_worst(folder, images, names, metadata.ignore_label),
+                "weights": {"name": cfg.MODEL.WEIGHTS, "sha256": _sha256(fetch(cfg.MODEL.WEIGHTS))},
+                "seconds": seconds,
+                "measured": _describe_run(cfg),
+            },
+        )
+    comm.synchronize()
+
+
+def describe_classes(matrix: NDArray[np.integer], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe the classes that occur in the ground truth, in their own order.
+
+    Args:
+        matrix: number of pixels, (T, T), true class by predicted class.
+        names: T class names.
+
+    Returns:
+        `name`, `iou` in percent and `share` of the labelled pixels, 0..1, of each.
+    """
+    hits, true = matrix.diagonal(), matrix.sum(axis=1)
+    union = true + matrix.sum(axis=0) - hits
+    return [
+        {
+            "name": names[index],
+            "iou": 100 * float(hits[index] / union[index]),
+            "share": float(true[index] / true.sum()),
+        }
+        for index in np.flatnonzero(true).tolist()
+    ]
+
+
+def find_confusions(matrix: NDArray[np.integer], names: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    """Find the pairs of classes of which most pixels of one are taken for the other.
+
+    Args:
+        matrix: number of pixels, (T, T), true class by predicted class.
+        names: T class names.
+        limit: how many to find at most.
+
+    Returns:
+        Names `truth` and `predicted`; `of_class`, share of the true class's pixels, and `of_errors`, share of all
+        wrong pixels, 0..1. Those with most pixels come first.
+    """
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    places = [divmod(int(place), len(names)) for place in order]
+    return [
+        {
+            "truth": names[row],
+            "predicted": names[column],
+            "of_class": float(wrong[row, column] / matrix[row].sum()),
+            "of_errors": float(wrong[row, column] / wrong.sum()),
+        }
+        for row, column in places
+        if wrong[row, column]
+    ]
+
+
+def _build(cfg: CfgNode) -> CATSeg:
+    model = Trainer.build_model(without_spare_weights(cfg, cfg.MODEL.WEIGHTS))
+    checkpointer = Checkpointer(model)
+    checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
+    if not checkpointer.complete:
+        raise ValueError(
+            f"the weights {cfg.MODEL.WEIGHTS!r} hold no trained CAT-Seg, so that the numbers would be of chance: "
+            "give a checkpoint, as CONFIG.yaml:WEIGHTS"
+        )
+    return model
+
+
+@functools.cache
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _describe_run(cfg: CfgNode) -> dict[str, Any]:
+    on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "device": torch.cuda.get_device_name() if on_gpu else f"CPU ({platform.machine()})",
+        "processes": comm.get_world_size(),
+        "catseg": __version__,
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,99 @@
+"""What is kept of each evaluated pair of model and data set, and whether it still holds.
+
+A pair has a folder of its own, `pairs/<model>/<dataset>`. Its file `pair.json` is written last: a pair without it, or
+with other settings in it, is evaluated again.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from catseg.atomic import atomic_path
+from catseg.benchmark.plan import Pair
+
+RECORD = "pair.json"
+_VERSION = 1  # of what is evaluated and kept: records of another one are made anew
+# What changes neither the network nor how images go through it. The checkpoint replaces CLIP's first weights.
+_NO_MATTER = ("WEIGHTS", "DEVICE", "COMPILE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
+_TEST_KEYS = ("SLIDING_WINDOW", "SLIDING_SIZE", "SLIDING_KERNEL", "SLIDING_OVERLAP", "AUG", "MAX_CLASSES", "DTYPE")
+
+
+def pair_folder(output: Path, pair: Pair) -> Path:
+    """Where everything of a pair goes."""
+    return output / "pairs" / pair.model.folder / pair.dataset
+
+
+def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """Describe all that a pair's numbers depend on.
+
+    Args:
+        cfg: of the model, with its weights.
+        records: of the data set.
+        classes: of the data set.
+
+    Returns:
+        Plain values, as JSON has them. Of local weights, size and time of the file stand for what it holds; of others
+        the name does. Of images and label maps their names do.
+
+    Raises:
+        FileNotFoundError: if local weights are not there.
+    """
+    model = json.loads(json.dumps(cfg.MODEL))
+    for key in _NO_MATTER:
+        *parents, last = key.split(".")
+        place = model
+        for parent in parents:
+            place = place[parent]
+        place.pop(last)
+    names = [[Path(record[key]).name for key in ("file_name", "sem_seg_file_name")] for record in records]
+    settings = {
+        "version": _VERSION,
+        "model": model,
+        "test": {key: cfg.TEST[key] for key in _TEST_KEYS},
+        "weights": _describe_weights(cfg.MODEL.WEIGHTS),
+        "images": len(records),
+        "files": _digest(names),
+        "classes": _digest(list(classes)),
+    }
+    return json.loads(json.dumps(settings))
+
+
+def read_pair(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read what is kept of a pair.
+
+    Args:
+        folder: of the pair.
+        settings: of `describe_settings`.
+
+    Returns:
+        What `write_pair` wrote; None if there is nothing, or it was made with other settings.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("settings") == settings else None
+
+
+def write_pair(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write what is kept of a pair: plain values, among them `settings`."""
+    with atomic_path(folder / RECORD) as path:
+        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _describe_weights(weights: str) -> dict[str, Any]:
+    if "://" in weights or not weights:
+        return {"name": weights}
+    try:
+        state = Path(weights).stat()
+    except OSError:
+        raise FileNotFoundError(f"there are no weights {weights}: check the path, or download them first") from None
+    return {"name": weights, "bytes": state.st_size, "modified": state.st_mtime_ns}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

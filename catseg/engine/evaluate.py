@@ -1,0 +1,159 @@
+"""Evaluation of a model on the test sets of a config, and the report of it."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, MapDataset, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data.build import trivial_batch_collator
+from detectron2.data.samplers import InferenceSampler
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.utils import comm
+from tabulate import tabulate
+from torch import nn
+from torch.utils.data import DataLoader
+
+from catseg.atomic import atomic_path
+from catseg.data.dataset_mapper import SemSegDatasetMapper
+from catseg.evaluation.overlapped import OverlappedEvaluator
+from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
+from catseg.modeling.meta_arch import CATSeg
+from catseg.visualization import overlay
+
+logger = logging.getLogger(__name__)
+
+Results = dict[str, dict[str, dict[str, float]]]  # of each dataset, of each task: metric -> value
+
+
+class LabelPredictor(nn.Module):
+    """Makes a model return label maps when called, instead of full-size scores of every class.
+
+    Args:
+        model: what to ask for labels.
+    """
+
+    def __init__(self, model: CATSeg) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training  # what Detectron2 restores after inference
+
+    def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, torch.Tensor]]:
+        """Return `model.predict_labels(batched_inputs)`."""
+        return self.model.predict_labels(batched_inputs)
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+    """Build the loader of a test set: TEST.IMS_PER_BATCH images per process and batch.
+
+    Detectron2's own loads one at a time. For a GPU they lie in pinned memory, so that copying them does not wait.
+    """
+    records = DatasetFromList(get_detection_dataset_dicts(dataset_name, filter_empty=False), copy=False)
+    return DataLoader(
+        MapDataset(records, SemSegDatasetMapper(cfg, is_train=False)),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        sampler=InferenceSampler(len(records)),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
+    )
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+    """Build the evaluator of a test set, which scores an image while the network works on the next one.
+
+    It writes to `evaluation/<dataset>` in OUTPUT_DIR: the scores, the confusion matrix and, if TEST.SAVE_PREDICTIONS
+    asks for them, label maps and overlays.
+    """
+    wanted = cfg.TEST.SAVE_PREDICTIONS
+    return OverlappedEvaluator(
+        SemSegEvaluator(
+            dataset_name,
+            output_dir=Path(cfg.OUTPUT_DIR) / "evaluation" / dataset_name,
+            save_labels=wanted in ("labels", "both"),
+            draw=overlay if wanted in ("overlays", "both") else None,
+        )
+    )
+
+
+def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
+    """Evaluate on every dataset of DATASETS.TEST with that dataset's own classes.
+
+    The main process writes `results.json` and `results.md` to OUTPUT_DIR.
+
+    Args:
+        cfg: read are DATASETS.TEST, OUTPUT_DIR and what the loader and evaluator take.
+        model: not wrapped for distributed training; its vocabulary is replaced.
+        weights: what the report calls the weights.
+
+    Returns:
+        The results in the main process; in the others, empty ones per dataset.
+    """
+    results: Results = {}
+    for name in cfg.DATASETS.TEST:
+        model.set_vocabulary(MetadataCatalog.get(name).stuff_classes)
+        predictor = LabelPredictor(model)
+        results[name] = inference_on_dataset(predictor, build_test_loader(cfg, name), build_evaluator(cfg, name))
+    if results and comm.is_main_process():
+        table = results_table(results)
+        logger.info("Results, %s:\n%s", weights, table)
+        write_results(Path(cfg.OUTPUT_DIR), results, table, weights=weights)
+    comm.synchronize()
+    return results
+
+
+def overall_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Leave out the metrics of single classes, `IoU-<class>` and `ACC-<class>`."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("IoU-", "ACC-"))}
+
+
+def find_metric(results: Results, name: str) -> float:
+    """Look up a metric.
+
+    Args:
+        results: of `evaluate`.
+        name: `<dataset>/<task>/<metric>`, or `<task>/<metric>` for the first dataset.
+
+    Raises:
+        ValueError: if there is no such metric.
+    """
+    known = {
+        f"{dataset}/{task}/{metric}": value
+        for dataset, tasks in results.items()
+        for task, metrics in tasks.items()
+        for metric, value in metrics.items()
+    }
+    full_name = name if name in known else f"{next(iter(results))}/{name}"
+    if full_name not in known:
+        overall = sorted(metric for metric in known if overall_metrics({metric.rsplit("/", 1)[-1]: 0.0}))
+        raise ValueError(f"TEST.BEST_METRIC is {name!r}, but evaluation gave only {', '.join(overall)}")
+    return known[full_name]
+
+
+def results_table(results: Results) -> str:
+    """Lay out the overall metrics as a Markdown table, a row per dataset."""
+    rows = [
+        {"dataset": dataset, **{name: f"{value:.2f}" for name, value in overall_metrics(metrics).items()}}
+        for dataset, tasks in results.items()
+        for metrics in tasks.values()
+    ]
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+
+
+def write_results(folder: Path, results: Results, table: str, *, weights: str) -> None:
+    """Write `results.json`, where a metric that has no value is null, and `results.md`."""
+    report = {"weights": weights, "results": _without_nan(results)}
+    with atomic_path(folder / "results.json") as path:
+        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_path(folder / "results.md") as path:
+        path.write_text(f"Weights: {weights}\n\n{table}\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,233 @@
+"""Check this implementation against reference cases: what the authors' code computes, as numbers.
+
+    python -m catseg.parity CASE.npz ...
+
+Each case is rebuilt through the project's own building and weight import. One line is printed per stored quantity: its
+largest error relative to the reference's standard deviation, the tolerance, and ok or FAIL. The exit status is 0 if all
+quantities of all cases are within tolerance, 1 if one is not, and 2 if a file cannot be run.
+
+The tolerance is 1e-4 for CAT-Seg. A gradient beyond it gets, added, what it changes by when the ReLUs whose inputs are
+0 but for rounding take their other sides (`relu_kinks`): two exact implementations may differ by as much.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from catseg.checkpoint.official import CAT_SEG
+from catseg.modeling.aggregation.aggregator import AggregationLayer, Aggregator
+from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.sliding_window import WholeImage
+from catseg.parity.backbone_cases import build_backbone
+from catseg.parity.case import ReferenceCase, UnsupportedCaseError, load_case
+from catseg.parity.catseg_cases import build_catseg
+from catseg.parity.relu_kinks import kink_spread
+
+CATSEG_TOLERANCE = 1e-4
+MISSING = torch.tensor(float("nan"))  # in place of a gradient that a parameter does not have
+COST_EMBEDDING = "cost_embedding_bt"  # crops and classes in one axis, as the reference stores it
+BACKBONE_NOISE_FACTOR = 3  # tolerance of a backbone's map over the float32 noise of the official code
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity: its largest error relative to the reference's standard deviation, against a tolerance."""
+
+    name: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is a number within tolerance."""
+        return self.error <= self.tolerance
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check the cases named on the command line and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m catseg.parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "cases", nargs="+", metavar="CASE.npz", type=Path, help="reference case of CAT-Seg or a backbone"
+    )
+    status = 0
+    for path in parser.parse_args(argv).cases:
+        try:
+            sys.stdout.write(f"{path}\n")
+            case = load_case(path)
+            for comparison in check_case(case):
+                verdict = "ok" if comparison.passed else "FAIL"
+                sys.stdout.write(
+                    f"  {comparison.name:<72} error {comparison.error:9.2e}  tolerance {comparison.tolerance:8.1e}  "
+                    f"{verdict}\n"
+                )
+                sys.stdout.flush()
+                status = status if comparison.passed else max(status, 1)
+        except Exception as error:  # a file may ask for anything; the others are checked all the same
+            sys.stderr.write(f"{path}: cannot be run: {type(error).__name__}: {error}\n")
+            status = 2
+    return status
+
+
+def check_case(case: ReferenceCase) -> Iterator[Comparison]:
+    """Compare every quantity that a case stores.
+
+    Raises:
+        UnsupportedCaseError: if the project does not have the network.
+        ValueError: if the case's weights do not fit it.
+    """
+    if "family" in case.config:
+        yield from _check_backbone(case)
+    elif "version" in case.config:
+        yield from _check_catseg(case)
+    else:
+        raise UnsupportedCaseError("neither a backbone nor a CAT-Seg case: its config has no `family` and no `version`")
+
+
+def _check_backbone(case: ReferenceCase) -> Iterator[Comparison]:
+    backbone = build_backbone(case)
+    with torch.no_grad():
+        maps = backbone(torch.from_numpy(case.inputs["image"]))
+    for name, shape in case.config["output_shapes"].items():
+        step = case.config["sample"].get(name, 1)
+        error = _error(maps[name], case.outputs[name], case.config["output_std"][name], tuple(shape), step)
+        yield Comparison(name, error, BACKBONE_NOISE_FACTOR * case.config["float32_noise"][name])
+
+
+def _check_catseg(case: ReferenceCase) -> Iterator[Comparison]:
+    with tempfile.TemporaryDirectory() as folder:
+        model = build_catseg(case, Path(folder))
+    model.set_vocabulary(case.config["test_classes"])
+    model.set_train_vocabulary(case.config["train_classes"])
+    model.eval()
+    with torch.no_grad():
+        quantities = _sliding_quantities(model, case)
+        quantities |= _whole_quantities(model, case)
+    yield from _compare_stored(case, quantities)
+    if "trainable" in case.config:
+        expected = {CAT_SEG.rename(name) for name in case.config["trainable"]}
+        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        yield Comparison("trainable parameters (number that differ)", len(expected ^ trained), 0)
+    if "train_loss" in case.outputs:
+        yield from _check_training(model, case)
+
+
+def _sliding_quantities(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]:
+    image = torch.from_numpy(case.inputs["image"])
+    height, width = case.config["sliding_output"]
+    crops = torch.stack(model.view.split(image))
+    text = model.text_features(model.classes)
+    quantities = {"text_features_test": text, "sliding_clip_dense": model.dense_features(crops)}
+    with _recorded(model) as recorded:
+        quantities["sliding_logits"] = model.logits(crops, text)
+    quantities |= {f"sliding_{name}": value for name, value in recorded.items()}
+    (result,) = model([{"image": image, "height": height, "width": width}])
+    return quantities | {"sliding_sem_seg": result["sem_seg"]}
+
+
+def _whole_quantities(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]:
+    model.view = WholeImage()
+    image = torch.from_numpy(case.inputs["square"])
+    height, width = case.config["whole_output"]
+    logits = model.logits(image[None].float(), model.text_features(model.classes))
+    (result,) = model([{"image": image, "height": height, "width": width}])
+    return {"whole_logits": logits, "whole_sem_seg": result["sem_seg"]}
+
+
+@contextmanager
+def _recorded(model: CATSeg) -> Iterator[dict[str, Tensor]]:
+    """Record what the network computes on the way, in the reference's names and axes."""
+    recorded: dict[str, Tensor] = {}
+    aggregator = cast(Aggregator, model.sem_seg_head.aggregator)
+
+    def keep_maps(_module: nn.Module, _inputs: tuple[Tensor], output: dict[str, Tensor]) -> None:
+        recorded.update({name: maps.clone() for name, maps in output.items()})
+
+    def keep(part: nn.Module, name: str) -> RemovableHandle:
+        def hook(_module: nn.Module, _inputs: tuple[Tensor], output: Tensor) -> None:
+            piece = output.permute(0, 4, 1, 2, 3)  # some crops; (B, T, H, W, D) to (B, D, T, H, W)
+            recorded[name] = torch.cat((recorded[name], piece)) if name in recorded else piece.clone()
+
+        return part.register_forward_hook(hook)
+
+    handles = [model.backbone.register_forward_hook(keep_maps), keep(aggregator.cost_embedding, COST_EMBEDDING)]
+    for i, layer in enumerate(cast(Iterable[AggregationLayer], aggregator.layers)):
+        handles += [keep(layer.spatial, f"spatial_{i}"), keep(layer, f"aggregated_{i}")]
+    try:
+        yield recorded
+        recorded[COST_EMBEDDING] = recorded[COST_EMBEDDING].transpose(1, 2).flatten(0, 1)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check_training(model: CATSeg, case: ReferenceCase) -> Iterator[Comparison]:
+    model.train()
+    batch = {
+        "image": torch.from_numpy(case.inputs["square"]),
+        "sem_seg": torch.from_numpy(case.inputs["target"]).long(),
+    }
+    expected_loss = case.outputs["train_loss"]
+    loss = model([batch])["loss_sem_seg"].detach()
+    yield Comparison("train_loss", _error(loss, expected_loss, abs(float(expected_loss))), CATSEG_TOLERANCE)
+
+    def gradients() -> dict[str, Tensor]:
+        model.zero_grad()
+        model([batch])["loss_sem_seg"].backward()
+        return _named_gradients(model, case)
+
+    found = gradients()
+    comparisons = []
+    for name, value in found.items():
+        expected = case.outputs[name]
+        scale = float(expected.std()) if expected.size > 1 else float(np.abs(expected).max())
+        comparisons.append((Comparison(name, _error(value, expected, scale), CATSEG_TOLERANCE), scale))
+    unclear = [comparison.name for comparison, _ in comparisons if CATSEG_TOLERANCE < comparison.error < np.inf]
+    spread = kink_spread(gradients) if unclear else {}
+    for comparison, scale in comparisons:
+        wider = spread[comparison.name] / scale if comparison.name in unclear else 0.0
+        yield replace(comparison, tolerance=CATSEG_TOLERANCE + wider)
+
+
+def _named_gradients(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]:
+    """The gradients that a case stores, by its names; not a number where the model has none."""
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    norms = [gradients.get(CAT_SEG.rename(name), MISSING).norm() for name in case.config["trainable"]]
+    keys = [key for key in case.outputs if key.startswith("grad/")]
+    whole = {key: gradients.get(CAT_SEG.rename(key.removeprefix("grad/")), MISSING) for key in keys}
+    return {"grad_norms": torch.stack(norms), **whole}
+
+
+def _compare_stored(case: ReferenceCase, quantities: dict[str, Tensor]) -> Iterator[Comparison]:
+    """Compare every sampled quantity of the case; one that is not computed here counts as wrong."""
+    for name in (key.removesuffix("_stats") for key in case.outputs if key.endswith("_stats")):
+        _, deviation, _ = case.outputs[f"{name}_stats"]
+        shape, step = tuple(case.outputs[f"{name}_shape"]), int(case.outputs[f"{name}_step"])
+        error = float("inf")
+        if name in quantities:
+            error = _error(quantities[name], case.outputs[name], float(deviation), shape, step)
+        yield Comparison(name, error, CATSEG_TOLERANCE)
+
+
+def _error(
+    value: Tensor, expected: np.ndarray, scale: float, shape: tuple[int, ...] | None = None, step: int = 1
+) -> float:
+    """Largest difference over `scale`; infinite where the shape is wrong or a number is not finite."""
+    sample = value.double().numpy().reshape(-1)[::step]
+    if tuple(value.shape) != (shape if shape is not None else expected.shape) or sample.size != expected.size:
+        return float("inf")
+    difference = np.abs(sample - expected.reshape(-1))
+    return float(difference.max() / scale) if np.isfinite(difference).all() else float("inf")

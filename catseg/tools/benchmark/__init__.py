@@ -1,1 +1,0 @@
-"""Evaluates models on benchmarks, beside the published numbers: `python -m catseg.tools.benchmark --help`."""

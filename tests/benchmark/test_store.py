@@ -1,0 +1,73 @@
+import os
+
+import pytest
+
+from catseg.benchmark.store import RECORD, describe_settings, read_pair, write_pair
+from tests.tiny import tiny_config
+
+RECORDS = [{"file_name": "/data/images/a.jpg", "sem_seg_file_name": "/data/labels/a.png"}]
+CLASSES = ["wall", "sky"]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"weights")
+    return path
+
+
+@pytest.fixture
+def describe(tmp_path, weights):
+    def make(records=RECORDS, classes=CLASSES, **overrides):
+        return describe_settings(
+            tiny_config(tmp_path, **{"MODEL__WEIGHTS": str(weights), **overrides}), records, classes
+        )
+
+    return make
+
+
+def test_what_is_written_is_read_with_the_same_settings_alone(tmp_path, describe):
+    write_pair(tmp_path / "pair", {"settings": describe(), "scores": {"mIoU": 31.5}})
+    assert read_pair(tmp_path / "pair", describe())["scores"] == {"mIoU": 31.5}
+    assert read_pair(tmp_path / "pair", describe(classes=["wall", "sea"])) is None
+    assert read_pair(tmp_path / "other", describe()) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"settings": '])
+def test_what_cannot_be_read_is_made_again(tmp_path, describe, text):
+    (tmp_path / RECORD).write_text(text)
+    assert read_pair(tmp_path, describe()) is None
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST": [2, 2]},
+        {"TEST__SLIDING_OVERLAP": 0.5},
+        {"TEST__AUG__ENABLED": True},
+        {"TEST__MAX_CLASSES": 64},
+        {"TEST__DTYPE": "bfloat16"},
+        {"MODEL__WEIGHTS": "catseg://v1-base"},
+        {"records": [*RECORDS, {"file_name": "b.jpg", "sem_seg_file_name": "b.png"}]},
+    ],
+)
+def test_what_changes_the_numbers_changes_the_settings(describe, overrides):
+    assert describe(**overrides) != describe()
+
+
+def test_what_does_not_change_them_does_not(describe):
+    same = {"MODEL__DEVICE": "cuda", "MODEL__CLIP__TEXT_CACHE": False, "TEST__CROPS_PER_CHUNK": 9, "OUTPUT_DIR": "x"}
+    same |= {"MODEL__COMPILE": True, "TEST__IMS_PER_BATCH": 2}
+    moved = [{key: value.replace("/data", "/elsewhere") for key, value in record.items()} for record in RECORDS]
+    assert describe(records=moved, **same) == describe()
+
+
+def test_other_weights_under_the_same_name_are_noticed(describe, weights):
+    before = describe()
+    os.utime(weights, ns=(1, 1))
+    assert describe() != before
+
+
+def test_missing_weights_are_named(describe):
+    with pytest.raises(FileNotFoundError, match=r"no weights gone\.pth"):
+        describe(MODEL__WEIGHTS="gone.pth")

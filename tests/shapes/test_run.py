@@ -1,0 +1,28 @@
+import torch
+from torch.nn.functional import normalize
+
+from catseg.shapes.run import PermutedNames, RawCostVolume
+from tests.tiny import tiny_model
+
+
+def test_names_are_all_permuted(tmp_path):
+    model = tiny_model(tmp_path)
+    names = [f"thing {number}" for number in range(7)]
+    PermutedNames(model).set_vocabulary(names)
+    assert sorted(model.classes) == names
+    assert all(mine != yours for mine, yours in zip(model.classes, names, strict=True))
+
+
+def test_raw_labels_are_the_nearest_names(tmp_path):
+    model = tiny_model(tmp_path)
+    names = ["sea", "sand", "sky"]
+    raw = RawCostVolume(model)
+    raw.set_vocabulary(names)
+    image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
+    (result,) = raw.predict_labels([{"image": image}])
+    text = normalize(model.text_features(names).mean(dim=1), dim=-1)
+    dense = normalize(model.dense_features(image[None].float())[0, 1:], dim=-1)
+    coarse = (dense @ text.T).view(4, 4, 3)
+    for row, column in ((0, 0), (0, 3), (3, 0), (3, 3)):  # corners are not interpolated
+        place = (row // 3 * 63, column // 3 * 63)
+        assert result["labels"][place] == coarse[row, column].argmax()
