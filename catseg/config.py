@@ -165,11 +165,11 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
     cfg.TEST.IMS_PER_BATCH = 1  # images that a process evaluates at once: their windows share the chunks below
-    # Windows that go through CLIP and the backbone at once. 0 is 4 on a processor and 16 on a GPU.
+    # Crops that go through CLIP and the backbone at once. 0 is 4 on a CPU and 16 on a GPU.
     cfg.TEST.CROPS_PER_CHUNK = 0
-    # Class maps that are aggregated, decoded and merged at once, in training too. 0 is 4 on a processor, to stay in its
-    # cache, and 64 on a GPU, to fill it, where a map has 24 x 24 cells, and more of smaller maps.
-    cfg.TEST.CLASSES_PER_CHUNK = 0
+    # Class maps (one for each crop and class) that are aggregated, decoded and merged at once, in training too. 0 is 4
+    # on a CPU and 64 on a GPU where a map has 24 x 24 cells, and more of smaller maps.
+    cfg.TEST.CLASS_MAPS_PER_CHUNK = 0
     # Aggregate this many classes of each window alone, those with the highest cosine in it, and hold the others absent:
     # quicker with large vocabularies, but not exact. 0 aggregates all, as the paper does.
     cfg.TEST.MAX_CLASSES = 0

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
     "modeling.layers": set(),
     **{part: {"modeling.layers"} for part in PARTS},
-    "modeling.execution": {"modeling.aggregation"},
+    "modeling.execution": {"modeling.aggregation", "modeling.layers"},
     "modeling.meta_arch": {"modeling.layers", "modeling.execution", *PARTS},
     "modeling.tta": {"modeling.meta_arch", "modeling.sliding_window"},
     "modeling": {"modeling.layers", "modeling.meta_arch", *PARTS},

@@ -1,4 +1,4 @@
-"""How the network is computed: in which type, and compiled or not."""
+"""How the network is computed: in which type, how much at once, and compiled or not."""
 
 import logging
 from itertools import chain
@@ -10,10 +10,12 @@ from torch import nn
 
 from catseg.modeling.aggregation.spatial_aggregation import GuidedSwinBlock
 from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling
+from catseg.modeling.layers.chunking import ChunkSizes
 
 logger = logging.getLogger(__name__)
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+REFERENCE_CELLS = 24 * 24  # of the published models' cost maps
 SHAPES_COMPILED = 64  # of each kind of block; a vocabulary brings up to four
 REPEATED = (ResidualAttentionBlock, GuidedSwinBlock, GuidedUpsampling)  # few shapes, many calls: compiling pays
 
@@ -30,6 +32,20 @@ def dtype_from_config(cfg: CfgNode) -> torch.dtype:
     if cfg.MODEL.DEVICE == "cpu" and not _has_instructions(TYPES[name]):
         logger.warning("this processor has no instructions for %s: TEST.DTYPE float32 is far quicker here", name)
     return TYPES[name]
+
+
+def chunk_sizes_from_config(cfg: CfgNode) -> ChunkSizes:
+    """Read `TEST.CROPS_PER_CHUNK` and `TEST.CLASS_MAPS_PER_CHUNK`; 0 chooses from the device and the shapes.
+
+    A CPU is quickest with what stays in its cache, 4 class maps of 24 x 24 cells, and a GPU with what keeps it busy.
+
+    Raises:
+        ValueError: for a negative number.
+    """
+    crops, class_maps = (4, 4) if torch.device(cfg.MODEL.DEVICE).type == "cpu" else (16, 64)
+    rows, columns = cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
+    of_this_size = max(1, class_maps * REFERENCE_CELLS // (rows * columns))
+    return ChunkSizes(cfg.TEST.CROPS_PER_CHUNK or crops, cfg.TEST.CLASS_MAPS_PER_CHUNK or of_this_size)
 
 
 def _has_instructions(dtype: torch.dtype) -> bool:

@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from catseg.modeling.layers.recomputing import recomputed
+from catseg.modeling.layers.checkpointing import checkpointed
 
-CLASSES_AT_ONCE = 16  # of all classes, maps as large as the target would be the largest tensors of a training step
+CLASSES_PER_CHUNK = 16  # resized to the target, the maps of all classes would be the largest tensors of a step
 
 
 def class_wise_bce(logits: Tensor, target: Tensor, *, ignore_label: int) -> Tensor:
     """Binary cross-entropy of every class against the one-hot target, averaged over pixels and classes.
 
-    Ignored pixels count as belonging to no class, as in the published training. Maps as large as the target are made
-    of a few classes at a time, in the forward pass and again in the backward pass.
+    Ignored pixels have an all-zero target, as in the published training. Logits are resized to the target for a few
+    classes at a time, and again in the backward pass, to save memory.
 
     Args:
         logits: `(B, T, h, w)`; resized bilinearly to the target.
@@ -38,12 +38,12 @@ def class_wise_bce(logits: Tensor, target: Tensor, *, ignore_label: int) -> Tens
         )
     numbers = torch.arange(classes, device=target.device).view(1, -1, 1, 1)
     labels = index.where(valid, index.new_full((), -1)).unsqueeze(1)
-    pieces = zip(logits.split(CLASSES_AT_ONCE, dim=1), numbers.split(CLASSES_AT_ONCE, dim=1), strict=True)
-    losses = [recomputed(partial(_summed_bce, labels, some), piece) for piece, some in pieces]
+    pieces = zip(logits.split(CLASSES_PER_CHUNK, dim=1), numbers.split(CLASSES_PER_CHUNK, dim=1), strict=True)
+    losses = [checkpointed(partial(_summed_bce, labels, some), piece) for piece, some in pieces]
     return torch.stack(losses).sum() / (target.numel() * classes)
 
 
 def _summed_bce(labels: Tensor, numbers: Tensor, logits: Tensor) -> Tensor:
-    """The loss of some classes, `numbers`, summed over the pixels of `labels` `(B, 1, H, W)`."""
+    """Sum the loss of the classes `numbers` over the pixels of `labels` `(B, 1, H, W)`."""
     logits = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
     return F.binary_cross_entropy_with_logits(logits, (labels == numbers).to(logits.dtype), reduction="sum")

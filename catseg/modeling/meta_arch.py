@@ -1,6 +1,6 @@
-"""CAT-Seg as a Detectron2 meta-architecture: backbone, CLIP and aggregation head joined (arXiv 2303.11797).
+"""CAT-Seg as a Detectron2 meta-architecture: backbone, CLIP and aggregation head (arXiv 2303.11797).
 
-Versions 1 and 2 are the same here: version 2's backbone is `ClipPyramid`, and the rest are options of the parts.
+Versions 1 and 2 differ in options of the parts; the backbone of version 2 is `ClipPyramid`.
 Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution.
 """
 
@@ -19,10 +19,11 @@ from catseg.modeling.clip.clip_pyramid import ClipPyramid
 from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
 from catseg.modeling.clip.text_encoder import TextEncoder
-from catseg.modeling.execution import compile_blocks, dtype_from_config
+from catseg.modeling.execution import chunk_sizes_from_config, compile_blocks, dtype_from_config
+from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.layers.images import ImageInput
 from catseg.modeling.losses import class_wise_bce
-from catseg.modeling.sliding_window import View, merge_in_chunks, stack_alike, view_from_config
+from catseg.modeling.sliding_window import View, batch_same_size_crops, merge_in_chunks, view_from_config
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
 
@@ -48,38 +49,28 @@ class CATSeg(nn.Module):
         view: View,
         ignore_label: int = 255,
         loss_weight: float = 1.0,
-        crops_per_chunk: int = 4,
-        classes_per_chunk: int = 4,
+        chunk_sizes: ChunkSizes = ChunkSizes(),  # noqa: B008 (immutable)
         test_dtype: torch.dtype = torch.float32,
         compiled: bool = False,
     ) -> None:
         """Join the parts.
 
         Args:
-            backbone: gives the guidance maps, of the crops or, if it is a `ClipPyramid`, of the image encoder's blocks.
-            clip: owns the parameters that `image_encoder` and `text_encoder` read.
-            image_encoder: gives dense features on the grid of the cost volume.
-            text_encoder: gives text features for class names.
-            sem_seg_head: turns features and maps into logits.
-            backbone_input: brings crops to what a backbone expects that looks at them itself: 16 pixels per cell of the
-                cost volume.
-            clip_input: brings crops to what `image_encoder` expects.
-            view: how images are cut into crops in inference, and merged.
+            backbone: computes guidance maps from crops or, if it is a `ClipPyramid`, from blocks of the image encoder.
+            clip: owns the parameters that `image_encoder` and `text_encoder` use.
+            image_encoder: computes dense features on the grid of the cost volume.
+            text_encoder: computes text features of class names.
+            sem_seg_head: computes logits from features and guidance maps.
+            backbone_input: normalises and resizes crops for the backbone, to 16 pixels per cell of the cost volume.
+            clip_input: normalises and resizes crops for `image_encoder`.
+            view: splits images into crops in inference, and merges their logits.
             ignore_label: label of pixels without a class in training.
             loss_weight: factor on the loss.
-            crops_per_chunk: crops that go through the network at once in inference.
-            classes_per_chunk: class maps that are aggregated and decoded at once, and in inference merged.
-            test_dtype: computing type of inference: float32 computes in that of the weights, the others by autocast.
-            compiled: run the repeated blocks through `torch.compile`, where they are first called.
-
-        Raises:
-            ValueError: if a chunk is smaller than 1.
+            chunk_sizes: how much goes through the network at once.
+            test_dtype: computing type of inference; float32 means that of the weights, others go through autocast.
+            compiled: apply `torch.compile` to the repeated blocks when they are first called.
         """
         super().__init__()
-        if min(crops_per_chunk, classes_per_chunk) < 1:
-            raise ValueError(
-                f"CROPS_PER_CHUNK and CLASSES_PER_CHUNK must be positive, got {crops_per_chunk}, {classes_per_chunk}"
-            )
         self.backbone = backbone
         self.clip = clip
         self.image_encoder = image_encoder
@@ -90,8 +81,7 @@ class CATSeg(nn.Module):
         self.view = view
         self.ignore_label = ignore_label
         self.loss_weight = loss_weight
-        self.crops_per_chunk = crops_per_chunk
-        self.classes_per_chunk = classes_per_chunk
+        self.chunk_sizes = chunk_sizes
         self.test_dtype = test_dtype
         self._train_classes: tuple[str, ...] = ()
         self._classes: tuple[str, ...] = ()
@@ -112,8 +102,6 @@ class CATSeg(nn.Module):
             num_templates=len(parts["text_encoder"].templates),
         )
         rows, columns = head.FEATURE_RESOLUTION
-        on_cpu = cfg.MODEL.DEVICE == "cpu"
-        classes_at_once = max(1, (4 if on_cpu else 64) * 24**2 // (rows * columns))
         return {
             **parts,
             "backbone": backbone,
@@ -126,15 +114,14 @@ class CATSeg(nn.Module):
             "view": view_from_config(cfg),
             "ignore_label": head.IGNORE_VALUE,
             "loss_weight": head.LOSS_WEIGHT,
-            "crops_per_chunk": cfg.TEST.CROPS_PER_CHUNK or (4 if on_cpu else 16),
-            "classes_per_chunk": cfg.TEST.CLASSES_PER_CHUNK or classes_at_once,
+            "chunk_sizes": chunk_sizes_from_config(cfg),
             "test_dtype": dtype_from_config(cfg),
             "compiled": cfg.MODEL.COMPILE,
         }
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device of the model."""
         return self.clip_input.mean.device
 
     @property
@@ -221,21 +208,21 @@ class CATSeg(nn.Module):
         """
         dense, maps = self.image_features(crops)
         dense = dense[:, 1:].unflatten(1, self.image_encoder.grid)
-        return self.sem_seg_head(dense, maps, text_features, chunk=self.classes_per_chunk)
+        return self.sem_seg_head(dense, maps, text_features, class_maps_per_chunk=self.chunk_sizes.class_maps)
 
     def dense_features(self, crops: Tensor) -> Tensor:
-        """CLIP's features of crops `(B, 3, h, w)`: class token and patches, `(B, 1 + H * W, C)`."""
+        """Encode crops `(B, 3, h, w)` by CLIP: class token and patches, `(B, 1 + H * W, C)`."""
         return self.image_encoder(self.clip_input(crops))
 
     def image_features(self, crops: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What `dense_features` gives of crops `(B, 3, h, w)`, and the guidance maps by name."""
+        """Compute `dense_features` of crops `(B, 3, h, w)`, and their guidance maps by name."""
         if not isinstance(self.backbone, ClipPyramid):
             return self.dense_features(crops), self.backbone(self.backbone_input(crops))
         dense, tokens = self.image_encoder.encode(self.clip_input(crops), blocks=self.backbone.blocks)
         return dense, self.backbone(dense[:, 1:].transpose(1, 2).unflatten(2, self.image_encoder.grid), tokens)
 
     def text_features(self, names: Sequence[str]) -> Tensor:
-        """Text features `(T, P, C)` of class names, L2-normalised, on the model's device.
+        """Encode class names as text features `(T, P, C)`, L2-normalised, on the model's device.
 
         Raises:
             RuntimeError: if there are no names.
@@ -255,30 +242,30 @@ class CATSeg(nn.Module):
         return {"loss_sem_seg": loss * self.loss_weight}
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        """Low precision if it is asked for; else what is on outside."""
+        """Autocast to `test_dtype`; for float32, the autocast of the caller stays in force."""
         if self.test_dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.test_dtype)
 
     @torch.no_grad()
     def _crop_logits(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-        """Logits `(N, T, h, w)` of each image's N crops: 36 KiB per crop and class at a cost volume of 24 x 24.
+        """Compute the logits `(N, T, h, w)` of the N crops of each image; crops of several images share batches.
 
-        The crops of several images go through the network side by side.
+        They take 36 KiB per crop and class at a cost resolution of 24 x 24.
         """
         text = self.text_features(self._classes)
         images = [self.view.split(item["image"].to(self.device, non_blocking=True)) for item in batched_inputs]
-        chunks = stack_alike(chain.from_iterable(images), self.crops_per_chunk)
+        chunks = batch_same_size_crops(chain.from_iterable(images), self.chunk_sizes.crops)
         with self._autocast():
             logits = [self.logits(chunk.float(), text).float() for chunk in chunks]
         return list(torch.cat(logits).split([len(crops) for crops in images])) if logits else []
 
     @torch.no_grad()
     def _probabilities(self, item: Mapping[str, Any], logits: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Full-size probabilities of one image, some classes at a time: first class, `(classes, height, width)`."""
+        """Yield full-size probabilities of some classes at a time: first class, `(classes, height, width)`."""
         image_size = (item["image"].shape[-2], item["image"].shape[-1])
         output_size = _output_size(item)
-        yield from merge_in_chunks(self.view, logits, image_size, output_size, classes=self.classes_per_chunk)
+        yield from merge_in_chunks(self.view, logits, image_size, output_size, self.chunk_sizes)
 
 
 def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:

@@ -14,9 +14,8 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
+from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.layers.images import resize
-
-MERGED_PIXELS = 2**24  # pixels of all full-size maps that are merged at once: what large images may cost in memory
 
 
 class View(Protocol):
@@ -142,7 +141,7 @@ class SlidingWindow:
         return resize(logits[None], (self.kernel, self.kernel))[0].sigmoid()
 
 
-def stack_alike(crops: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+def batch_same_size_crops(crops: Iterable[Tensor], size: int) -> Iterator[Tensor]:
     """Stack crops `(3, h, w)`, in their order, to `(B, 3, h, w)` with B at most `size`.
 
     Neighbours of different shapes, which are images that were not cut, stay apart.
@@ -154,7 +153,7 @@ def stack_alike(crops: Iterable[Tensor], size: int) -> Iterator[Tensor]:
 
 
 def merge_in_chunks(
-    view: View, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int], *, classes: int
+    view: View, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int], chunk_sizes: ChunkSizes
 ) -> Iterator[tuple[int, Tensor]]:
     """`view.merge` for some classes at a time, so that memory depends neither on their number nor on the image.
 
@@ -163,13 +162,13 @@ def merge_in_chunks(
         logits: `(N, T, h, w)`, of all crops of the image.
         image_size: rows and columns of the image.
         output_size: rows and columns wanted.
-        classes: most classes at a time; of large images it is fewer.
+        chunk_sizes: how many classes at a time; of large images it is fewer.
 
     Yields:
         The first class of a chunk, and its probabilities `(classes, *output_size)`.
     """
     pixels = max(math.prod(view.working_size(image_size)), math.prod(output_size))
-    step = max(1, min(classes, MERGED_PIXELS // pixels))
+    step = chunk_sizes.merged_classes(pixels)
     for start in range(0, logits.shape[1], step):
         yield start, view.merge(logits[:, start : start + step], image_size, output_size)
 

@@ -14,7 +14,7 @@ from catseg.shapes.classes import HELD_OUT_BACKGROUNDS, HELD_OUT_OBJECTS, SEEN, 
 from catseg.shapes.scenes import Scenes, class_numbers, draw_scenes, sample_scenes, share
 
 VERSION = 1  # of what is drawn: the same version, settings and libraries give the same pixels
-CHUNK = 100  # images that are drawn from one seed, so that an interrupted run goes on where it was
+IMAGES_PER_CHUNK = 100  # images that are drawn from one seed, so that an interrupted run goes on where it was
 
 _SEEN_OBJECTS, _SEEN_BACKGROUNDS = class_numbers(SEEN_OBJECTS), class_numbers(SEEN[len(SEEN_OBJECTS) :])
 _HELD_OUT_OBJECTS, _HELD_OUT_BACKGROUNDS = class_numbers(HELD_OUT_OBJECTS), class_numbers(HELD_OUT_BACKGROUNDS)
@@ -68,7 +68,7 @@ class Split:
     @property
     def chunks(self) -> int:
         """Number of chunks that `write_chunk` writes."""
-        return -(-self.images // CHUNK)
+        return -(-self.images // IMAGES_PER_CHUNK)
 
     def write_chunk(self, index: int) -> int:
         """Write the images and label maps of a chunk, unless all are there. Each file is complete or absent.
@@ -76,7 +76,7 @@ class Split:
         Returns:
             How many images it has.
         """
-        numbers = range(index * CHUNK, min(self.images, (index + 1) * CHUNK))
+        numbers = range(index * IMAGES_PER_CHUNK, min(self.images, (index + 1) * IMAGES_PER_CHUNK))
         paths = [self.paths(number) for number in numbers]
         if all(path.is_file() for pair in paths for path in pair):
             return len(numbers)

@@ -2,6 +2,7 @@ import json
 import logging
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ def test_batches_of_images_score_as_single_ones(toy_config):
     assert [len(batch) for cfg in (one, two) for batch in Trainer.build_test_loader(cfg, "toy_test")] == [1, 1, 2]
     model = Trainer.build_model(one).eval()
     expected = Trainer.test(one, model)
-    model.crops_per_chunk = two.TEST.CROPS_PER_CHUNK
+    model.chunk_sizes = replace(model.chunk_sizes, crops=two.TEST.CROPS_PER_CHUNK)
     assert_equal(Trainer.test(two, model), expected)
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
+from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.meta_arch import CATSeg
 from tests.tiny import tiny_config, tiny_model
 
@@ -42,7 +43,7 @@ def test_output_size_follows_the_record(model: CATSeg) -> None:
 
 @pytest.mark.parametrize("sliding", [True, False])
 def test_labels_are_the_argmax_of_the_probabilities(tmp_path: Path, sliding: bool) -> None:
-    model = tiny_model(tmp_path, TEST__SLIDING_WINDOW=sliding, TEST__CLASSES_PER_CHUNK=2)
+    model = tiny_model(tmp_path, TEST__SLIDING_WINDOW=sliding, TEST__CLASS_MAPS_PER_CHUNK=2)
     model.set_vocabulary(CLASSES)
     item = {"image": image(50, 60), "height": 40, "width": 30}
     (labels,), (full,) = model.predict_labels([item]), model([item])
@@ -57,7 +58,7 @@ def test_chunks_do_not_change_the_result(model: CATSeg) -> None:
     item = {"image": image(50, 60)}
     (expected,) = model([item])
     for crops, classes in ((1, 1), (2, 3), (100, 100)):
-        model.crops_per_chunk, model.classes_per_chunk = crops, classes
+        model.chunk_sizes = ChunkSizes(crops, classes)
         torch.testing.assert_close(model([item])[0]["sem_seg"], expected["sem_seg"], rtol=1e-4, atol=1e-6)
 
 
@@ -229,10 +230,10 @@ def test_version_2_in_chunks_gives_the_same(tmp_path: Path) -> None:
     item = {"image": image(50, 60)}
     for names in (CLASSES, CLASSES[:2]):
         model.set_vocabulary(names)
-        model.crops_per_chunk, model.classes_per_chunk = 4, 32
+        model.chunk_sizes = ChunkSizes(4, 32)
         (expected,) = model([item])
         for crops, classes in ((1, 1), (2, 3)):
-            model.crops_per_chunk, model.classes_per_chunk = crops, classes
+            model.chunk_sizes = ChunkSizes(crops, classes)
             torch.testing.assert_close(model([item])[0]["sem_seg"], expected["sem_seg"], rtol=1e-4, atol=1e-6)
 
 
@@ -268,9 +269,9 @@ def test_each_clip_parameter_is_stored_once(model: CATSeg) -> None:
     assert not any("pixel" in name for name in model.state_dict())
 
 
-@pytest.mark.parametrize(("key", "value"), [("TEST__CROPS_PER_CHUNK", -1), ("TEST__CLASSES_PER_CHUNK", -1)])
+@pytest.mark.parametrize(("key", "value"), [("TEST__CROPS_PER_CHUNK", -1), ("TEST__CLASS_MAPS_PER_CHUNK", -1)])
 def test_empty_chunks_are_named(tmp_path: Path, key: str, value: int) -> None:
-    with pytest.raises(ValueError, match="CROPS_PER_CHUNK and CLASSES_PER_CHUNK must be positive"):
+    with pytest.raises(ValueError, match=r"TEST.CROPS_PER_CHUNK and TEST.CLASS_MAPS_PER_CHUNK must be positive"):
         tiny_model(tmp_path, **{key: value})
 
 
@@ -303,7 +304,7 @@ def test_large_images_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypa
     model.set_vocabulary(CLASSES)
     item = {"image": image(50, 60)}
     (expected,) = model([item])
-    monkeypatch.setattr("catseg.modeling.sliding_window.MERGED_PIXELS", 2 * 96 * 96)
+    monkeypatch.setattr("catseg.modeling.layers.chunking.MERGED_PIXELS", 2 * 96 * 96)
     merged = []
     merge = model.view.merge
 
@@ -318,5 +319,5 @@ def test_large_images_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypa
 
 @pytest.mark.parametrize(("cells", "classes"), [(24, 4), (8, 36), (96, 1)])
 def test_small_maps_are_worked_on_in_larger_chunks(tmp_path: Path, cells: int, classes: int) -> None:
-    options = {"MODEL__SEM_SEG_HEAD__FEATURE_RESOLUTION": [cells, cells], "TEST__CLASSES_PER_CHUNK": 0}
-    assert tiny_model(tmp_path, **options).classes_per_chunk == classes
+    options = {"MODEL__SEM_SEG_HEAD__FEATURE_RESOLUTION": [cells, cells], "TEST__CLASS_MAPS_PER_CHUNK": 0}
+    assert tiny_model(tmp_path, **options).chunk_sizes.class_maps == classes

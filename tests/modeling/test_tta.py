@@ -3,6 +3,7 @@ import torch
 
 from catseg.engine.trainer import Trainer
 from catseg.inference import Predictor
+from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.sliding_window import SlidingWindow, WholeImage
 from catseg.modeling.tta import AugmentedView, ScaledWindows, add_test_time_augmentation
 from tests.tiny import option_words, tiny_config, tiny_model, tiny_options
@@ -64,7 +65,7 @@ def test_labels_come_from_the_average_and_chunks_of_classes_agree(tmp_path):
     model, item = tiny_model(tmp_path), image()
     augmented(model, 64, 96, flip=True)
     scores, labels = model([item])[0]["sem_seg"].max(dim=0)
-    model.classes_per_chunk = 1
+    model.chunk_sizes = ChunkSizes(4, 1)
     [found] = model.predict_labels([item])
     torch.testing.assert_close(found["scores"], scores)
     assert (found["labels"] == labels).float().mean() > 0.99

@@ -4,7 +4,7 @@ from PIL import Image
 
 from catseg.shapes.classes import HELD_OUT
 from catseg.shapes.scenes import class_numbers
-from catseg.shapes.splits import CHUNK, SPLITS, Split, seen_scenes, unseen_scenes
+from catseg.shapes.splits import IMAGES_PER_CHUNK, SPLITS, Split, seen_scenes, unseen_scenes
 
 
 def held_out_places(scenes):
@@ -36,10 +36,10 @@ def test_files_hold_what_was_drawn(tmp_path):
 
 
 def test_chunks_do_not_depend_on_each_other(tmp_path):
-    images = CHUNK + 2
+    images = IMAGES_PER_CHUNK + 2
     one, other = (Split(tmp_path / name, "train", images, 16, seed=0) for name in ("one", "other"))
     assert one.chunks == 2
-    assert [one.write_chunk(index) for index in (0, 1)] == [CHUNK, 2]
+    assert [one.write_chunk(index) for index in (0, 1)] == [IMAGES_PER_CHUNK, 2]
     for index in (1, 0):
         other.write_chunk(index)
     assert one.digest() == other.digest()

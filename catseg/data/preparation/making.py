@@ -18,7 +18,7 @@ from catseg.atomic import atomic_path
 from catseg.data.preparation.jobs import Job, Recipe
 from catseg.data.preparation.manifest import Manifest, digest_of
 
-_CHUNK = 8  # jobs that a worker process is given at a time
+_JOBS_PER_CHUNK = 8  # jobs that a worker process is given at a time
 
 
 class CannotWriteError(Exception):
@@ -68,7 +68,7 @@ def make_all(jobs: Sequence[Job], recipe: Recipe, manifest: Manifest, *, workers
         ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool,
     ):
         try:
-            results = pool.map(partial(_do, recipe=recipe), jobs, recorded, chunksize=_CHUNK)
+            results = pool.map(partial(_do, recipe=recipe), jobs, recorded, chunksize=_JOBS_PER_CHUNK)
             bar = tqdm(results, total=len(jobs), unit="image", desc=title, mininterval=1)
             for job, result in zip(jobs, bar, strict=True):
                 manifest.record(result.digests)

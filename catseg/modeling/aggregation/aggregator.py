@@ -15,7 +15,7 @@ from catseg.modeling.aggregation.guidance import Guidance
 from catseg.modeling.aggregation.spatial_aggregation import SpatialAggregation
 from catseg.modeling.aggregation.upsampling_decoder import UpsamplingDecoder
 
-ABSENT_LOGIT = -100.0  # of classes that are not among a crop's best
+MASKED_LOGIT = -100.0  # of classes that are not among a crop's best
 
 
 class AggregationLayer(nn.Module):
@@ -26,9 +26,10 @@ class AggregationLayer(nn.Module):
         self.spatial = spatial
         self.class_ = class_
 
-    def forward(self, x: Tensor, appearance: Tensor, text: Tensor, *, chunk: int) -> Tensor:
+    def forward(self, x: Tensor, appearance: Tensor, text: Tensor, *, classes_per_chunk: int) -> Tensor:
         """Map `(B, T, H, W, D)` to the same shape, with guidance `(B, H, W, G)` and `(B or 1, T, G')`."""
-        return self.class_(self.spatial(x, appearance, chunk=chunk), text, chunk=chunk)
+        x = self.spatial(x, appearance, classes_per_chunk=classes_per_chunk)
+        return self.class_(x, text, classes_per_chunk=classes_per_chunk)
 
 
 class Aggregator(nn.Module):
@@ -52,9 +53,9 @@ class Aggregator(nn.Module):
             guidance: gives the widths that `layers` and `decoder` expect.
             layers: at least one.
             decoder: takes D channels.
-            max_classes: where there are more classes, those with the highest cosine anywhere in a crop are aggregated,
-                this many, and the others are held absent from it (CAT-Seg v2); 0 for no limit.
-            max_classes_test: a limit in inference besides, for speed: not exact where it takes effect.
+            max_classes: at most this many classes of a crop are aggregated, those with the highest cosine anywhere in
+                it; the others get a masked logit (CAT-Seg v2). 0 for no limit.
+            max_classes_test: a further limit in inference, for speed; results then differ from the published ones.
             activation_checkpointing: recompute layers and decoder in the backward pass to save memory.
         """
         super().__init__()
@@ -65,53 +66,63 @@ class Aggregator(nn.Module):
         self.max_classes, self.max_classes_test = max_classes, max_classes_test
         self.activation_checkpointing = activation_checkpointing
 
-    def forward(self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int) -> Tensor:
+    def forward(
+        self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, class_maps_per_chunk: int
+    ) -> Tensor:
         """Compute logits.
 
         Args:
             image_features: dense CLIP features `(B, H, W, C)`.
             maps: backbone maps `(B, channels, ...)`, finest first, the coarsest `H x W`.
             text_features: `(T, P, C)`, L2-normalised.
-            chunk: class maps to work on at once; the result does not depend on it. Where no gradient is recorded, the
-                crops are worked on one after the other if each alone has more.
+            class_maps_per_chunk: class maps to work on at once, see `ChunkSizes`. Where no gradient is recorded, crops
+                that have more classes than this are worked on one after the other.
 
         Returns:
             `(B, T, 4 * H, 4 * W)`.
         """
-        together = len(image_features) if torch.is_grad_enabled() else max(1, chunk // len(text_features))
+        together = (
+            len(image_features) if torch.is_grad_enabled() else max(1, class_maps_per_chunk // len(text_features))
+        )
         if together >= len(image_features):
-            return self._logits(image_features, maps, text_features, chunk=max(1, chunk // len(image_features)))
+            classes = max(1, class_maps_per_chunk // len(image_features))
+            return self._logits(image_features, maps, text_features, classes_per_chunk=classes)
         pyramids = zip(*(level.split(together) for level in maps), strict=True)
         crops = zip(image_features.split(together), pyramids, strict=True)
+        classes = class_maps_per_chunk // together
         return torch.cat(
-            [self._logits(dense, levels, text_features, chunk=chunk // together) for dense, levels in crops]
+            [self._logits(dense, levels, text_features, classes_per_chunk=classes) for dense, levels in crops]
         )
 
-    def _logits(self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int) -> Tensor:
-        """As `forward`, for `chunk` classes of all crops at once."""
+    def _logits(
+        self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, classes_per_chunk: int
+    ) -> Tensor:
+        """Compute logits of crops that are worked on together, `classes_per_chunk` classes at once."""
         number = len(text_features)
         text_features = text_features.unsqueeze(0)
         limits = (self.max_classes, 0 if self.training else self.max_classes_test)
         kept = min((limit for limit in limits if limit), default=number)
         if kept >= number:
-            return self._aggregate(image_features, maps, text_features, chunk=chunk)
-        best = best_classes(image_features, text_features, number=kept, chunk=chunk)
-        logits = self._aggregate(image_features, maps, text_features[0][best], chunk=chunk)
-        absent = logits.new_full((len(logits), number, *logits.shape[2:]), ABSENT_LOGIT)
-        return absent.scatter(1, best[..., None, None].expand_as(logits), logits)
+            return self._aggregate(image_features, maps, text_features, classes_per_chunk=classes_per_chunk)
+        best = best_classes(image_features, text_features, number=kept, classes_per_chunk=classes_per_chunk)
+        logits = self._aggregate(image_features, maps, text_features[0][best], classes_per_chunk=classes_per_chunk)
+        masked = logits.new_full((len(logits), number, *logits.shape[2:]), MASKED_LOGIT)
+        return masked.scatter(1, best[..., None, None].expand_as(logits), logits)
 
     def _aggregate(
-        self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, chunk: int
+        self, image_features: Tensor, maps: Sequence[Tensor], text_features: Tensor, *, classes_per_chunk: int
     ) -> Tensor:
-        """As `forward`, for text features `(B, T, P, C)`, or `(1, T, P, C)` for all crops."""
+        """Compute logits from text features `(B, T, P, C)`, or `(1, T, P, C)` if all crops share them."""
         recording = torch.is_grad_enabled()
         appearance, text, decoder_guidance = self.guidance(maps, text_features)
-        x = self.cost_embedding(image_features, text_features, chunk=chunk)
+        x = self.cost_embedding(image_features, text_features, classes_per_chunk=classes_per_chunk)
         for layer in self.layers:
             if recording and self.activation_checkpointing:
-                x = checkpoint(layer, x, appearance, text, chunk=chunk, use_reentrant=False)
+                x = checkpoint(layer, x, appearance, text, classes_per_chunk=classes_per_chunk, use_reentrant=False)
             else:
-                x = layer(x, appearance, text, chunk=chunk)
+                x = layer(x, appearance, text, classes_per_chunk=classes_per_chunk)
         if recording and self.activation_checkpointing:
-            return checkpoint(self.decoder, x, decoder_guidance, chunk=chunk, use_reentrant=False)
-        return self.decoder(x, decoder_guidance, chunk=chunk)
+            return checkpoint(
+                self.decoder, x, decoder_guidance, classes_per_chunk=classes_per_chunk, use_reentrant=False
+            )
+        return self.decoder(x, decoder_guidance, classes_per_chunk=classes_per_chunk)

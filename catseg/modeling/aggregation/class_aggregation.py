@@ -1,4 +1,4 @@
-"""Class aggregation: at every pixel the classes look at each other, guided by their names (section 3.3).
+"""Class aggregation: attention among the classes of each pixel, guided by text features (section 3.3).
 
 Shapes: B crops, T classes, H x W cells, N cells in one axis, D channels, G guidance channels.
 """
@@ -13,13 +13,13 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from catseg.modeling.aggregation.guided_attention import GuidedAttention
+from catseg.modeling.layers.checkpointing import checkpointed
 from catseg.modeling.layers.chunking import map_chunks
 from catseg.modeling.layers.linear_attention import RepeatedToken, linear_attention
-from catseg.modeling.layers.recomputing import recomputed
 
 
 def softmax_attention(query: Tensor, key: Tensor, value: Tensor, repeated: RepeatedToken | None = None) -> Tensor:
-    """Ordinary attention. Arguments as `linear_attention`; a repeated token's weight enters as a logarithm."""
+    """Softmax attention, with the arguments of `linear_attention`; repetitions enter as a logarithm in the mask."""
     if repeated is None:
         return F.scaled_dot_product_attention(query, key, value)
     key, value = (
@@ -35,7 +35,7 @@ ATTENTION_TYPES = {"linear": linear_attention, "full": softmax_attention}
 
 
 class GuidedClassAttention(GuidedAttention):
-    """Attention over classes, guided by their names."""
+    """Attention over classes, guided by text features."""
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, attention_type: str) -> None:
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads)
@@ -48,8 +48,8 @@ class GuidedClassAttention(GuidedAttention):
 
         Args:
             x: normed tokens `(B, N, T, D)`.
-            guidance: what `project_guidance` gave: `(B, 1, T, 3 * D)`, or `(1, 1, T, 3 * D)` for all crops.
-            repeated: what `repeat` gave, if there are tokens besides those of the classes.
+            guidance: the output of `project_guidance`, `(B, 1, T, 3 * D)`, or `(1, 1, T, 3 * D)` if crops share it.
+            repeated: the output of `repeat`, if there are padding tokens.
 
         Returns:
             `(B, N, T, D)`.
@@ -58,12 +58,12 @@ class GuidedClassAttention(GuidedAttention):
         return rearrange(out, "(b n) k t d -> b n t (k d)", b=len(x))
 
     def repeat(self, x: Tensor, guidance: Tensor, *, count: int) -> RepeatedToken:
-        """Project a normed token `(1, 1, D)` with its guidance `(1, 1, G)`, which is there `count` times."""
+        """Project a normed token `(1, 1, D)` with its guidance `(1, 1, G)`, to be attended to `count` times."""
         _, key, value = self._heads(x.unsqueeze(0), self.project_guidance(guidance).unsqueeze(0))
         return RepeatedToken(key=key, value=value, count=count)
 
     def _heads(self, x: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values `(B * N, heads, T, D / heads)`."""
+        """Compute queries, keys and values, `(B * N, heads, T, D / heads)` each."""
         query, key, value = rearrange(
             self.project(x, guidance), "b n t (i k d) -> i (b n) k t d", i=3, k=self.heads
         ).unbind()
@@ -73,8 +73,8 @@ class GuidedClassAttention(GuidedAttention):
 class ClassAggregation(nn.Module):
     """A transformer block over the classes of each pixel, on a map that is pooled first and resized back.
 
-    With `class_tokens`, the attention sees that many tokens however few the classes are (CAT-Seg v2): the others are
-    one learned token with one learned guidance vector, counted as often as it takes.
+    With `class_tokens`, fewer classes are padded to that many tokens (CAT-Seg v2): the padding is one learned token
+    with one learned guidance vector, repeated.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ClassAggregation(nn.Module):
             attention_type: `linear` or `full` (softmax).
             pooling: side of the average pooling in training, in tokens.
             pooling_test: the same in inference.
-            class_tokens: tokens that the attention sees; 0 for those of the classes alone.
+            class_tokens: tokens to pad the classes to; 0 for no padding.
 
         Raises:
             ValueError: for an unknown `attention_type`.
@@ -112,17 +112,19 @@ class ClassAggregation(nn.Module):
             self.padding_tokens = nn.Parameter(torch.zeros(1, 1, dim))
             self.padding_guidance = nn.Parameter(torch.zeros(1, 1, guidance_dim))
 
-    def forward(self, x: Tensor, text_guidance: Tensor, *, chunk: int) -> Tensor:
+    def forward(self, x: Tensor, text_guidance: Tensor, *, classes_per_chunk: int) -> Tensor:
         """Aggregate over the classes.
 
         Args:
             x: `(B, T, H, W, D)`, with at most `class_tokens` classes if that is not 0; overwritten where no gradient is
                 recorded.
-            text_guidance: `(B, T, G)`, or `(1, T, G)` for all crops.
-            chunk: cells of maps (as many as this number of class maps has) to work on at once.
+            text_guidance: `(B, T, G)`, or `(1, T, G)` if all crops share it.
+            classes_per_chunk: as many cells are worked on at once, with all of their classes, as this number of maps
+                has.
 
         Returns:
-            `(B, T, H, W, D)`: the input plus the block's output, which holds its input once more.
+            `(B, T, H, W, D)`: the input plus the block's output. The block is residual itself, so the input enters
+            twice, as in the published network.
         """
         _, classes, height, width, _ = x.shape
         pooling = self.pooling if self.training else self.pooling_test
@@ -137,19 +139,21 @@ class ClassAggregation(nn.Module):
 
         pooled = _pool(x, pooling)
         cells = pooled.flatten(2, 3)
-        size = max(1, cells.shape[2] * chunk // classes)
+        size = max(1, cells.shape[2] * classes_per_chunk // classes)
         if pooling == 1:
-            out = map_chunks(lambda piece: piece + recomputed(run_block, piece), cells, dim=2, size=size, in_place=True)
+            out = map_chunks(
+                lambda piece: piece + checkpointed(run_block, piece), cells, dim=2, size=size, in_place=True
+            )
             return out.view_as(x)
-        out = map_chunks(partial(recomputed, run_block), cells, dim=2, size=size, in_place=True).view_as(pooled)
+        out = map_chunks(partial(checkpointed, run_block), cells, dim=2, size=size, in_place=True).view_as(pooled)
         if torch.is_grad_enabled():
             return x + _resize(out, (height, width))
-        for piece, addend in zip(x.split(chunk, dim=1), out.split(chunk, dim=1), strict=True):
+        for piece, addend in zip(x.split(classes_per_chunk, dim=1), out.split(classes_per_chunk, dim=1), strict=True):
             piece += _resize(addend, (height, width))
         return x
 
     def _padding(self, classes: int) -> RepeatedToken | None:
-        """What the attention sees besides the classes: tokens that nobody reads, so only their keys and values."""
+        """Project the padding to keys and values; its outputs are not used, so it needs no queries."""
         if not self.class_tokens:
             return None
         count = self.class_tokens - classes
@@ -157,7 +161,7 @@ class ClassAggregation(nn.Module):
 
 
 def _pool(x: Tensor, size: int) -> Tensor:
-    """Average-pool maps `(B, T, H, W, D)` by `size`, without the rows and columns that are left over."""
+    """Average-pool maps `(B, T, H, W, D)` by `size`; rows and columns that do not fill a cell are dropped."""
     if size == 1:
         return x
     rows, columns = (side // size * size for side in x.shape[2:4])
@@ -167,7 +171,7 @@ def _pool(x: Tensor, size: int) -> Tensor:
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize maps `(B, T, h, w, D)` bilinearly, corner on corner, to `(B, T, *size, D)`."""
+    """Resize maps `(B, T, h, w, D)` bilinearly, with aligned corners, to `(B, T, *size, D)`."""
     if x.shape[2:4] == size:
         return x
     maps = F.interpolate(x.flatten(0, 1).permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=True)

@@ -16,7 +16,7 @@ from catseg.modeling.layers.chunking import map_chunks
 from catseg.modeling.layers.fourier import kernel_spectrum, maps_of, padded_size, spectrum
 
 FOURIER_TEMPLATES = 16  # from this many templates on, the convolution is cheaper in the frequency domain
-FOURIER_CLASSES = 32  # classes to embed there at once, at least: each chunk reads all of the kernel's spectrum
+FOURIER_CLASSES = 32  # embedded there at once, at least, since each chunk reads the whole kernel spectrum
 
 
 def cosine_cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def cosine_cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
 
     Args:
         image_features: `(B, H, W, C)`, L2-normalised.
-        text_features: `(B, T, P, C)`, or `(1, T, P, C)` for all crops, L2-normalised.
+        text_features: `(B, T, P, C)`, or `(1, T, P, C)` if all crops share them, L2-normalised.
 
     Returns:
         `(B, T, H, W, P)` with values in -1..1.
@@ -36,19 +36,19 @@ def cosine_cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, chunk: int) -> Tensor:
+def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, classes_per_chunk: int) -> Tensor:
     """Find the classes with the highest cosine anywhere in a crop, with any template (CAT-Seg v2).
 
-    Cosines are float32 at least, under any autocast: in half precision too many are alike.
+    Cosines are at least float32 under any autocast: in half precision too many are equal.
 
     Args:
         image_features: `(B, H, W, C)`, of any norm.
         text_features: `(1, T, P, C)`, L2-normalised.
         number: classes wanted, at most T.
-        chunk: classes to look at at once.
+        classes_per_chunk: classes to look at at once.
 
     Returns:
-        `(B, number)`, int64: places along T, in no particular order.
+        `(B, number)`, int64: class indices in no particular order.
     """
     dtype = torch.promote_types(image_features.dtype, torch.float32)
     image_features = F.normalize(image_features.to(dtype), dim=-1)
@@ -57,28 +57,28 @@ def best_classes(image_features: Tensor, text_features: Tensor, *, number: int, 
         with torch.autocast(text.device.type, enabled=False):
             return cosine_cost_volume(image_features, text.to(dtype)).amax(dim=(2, 3, 4))
 
-    return map_chunks(highest, text_features, dim=1, size=chunk).topk(number, dim=1, sorted=False).indices
+    return map_chunks(highest, text_features, dim=1, size=classes_per_chunk).topk(number, dim=1, sorted=False).indices
 
 
 class CostEmbedding(nn.Module):
-    """Embeds each class's cost map: a convolution from P templates to D channels, `conv`, for each class alike.
+    """Embeds the cost map of each class by a convolution `conv` from P templates to D channels.
 
-    With many templates it is carried out in the frequency domain, where it is one product for each frequency; the cost
-    volume is linear in the image features, so these are transformed in its place. It computes in its weights' type
-    under any autocast: classes differ by less than half precision tells apart.
+    With many templates it is computed in the frequency domain, as one product per frequency. The cost volume is linear
+    in the image features, so these are transformed in its place. Autocast is off: classes differ by less than half
+    precision resolves.
     """
 
     def __init__(self, *, num_templates: int, hidden_dim: int, kernel_size: int = 7) -> None:
         super().__init__()
         self.conv = nn.Conv2d(num_templates, hidden_dim, kernel_size, padding=kernel_size // 2)
 
-    def forward(self, image_features: Tensor, text_features: Tensor, *, chunk: int) -> Tensor:
+    def forward(self, image_features: Tensor, text_features: Tensor, *, classes_per_chunk: int) -> Tensor:
         """Embed the cost volume.
 
         Args:
             image_features: `(B, H, W, C)`, of any norm.
-            text_features: `(B, T, P, C)`, or `(1, T, P, C)` for all crops, L2-normalised.
-            chunk: classes to embed at once.
+            text_features: `(B, T, P, C)`, or `(1, T, P, C)` if all crops share them, L2-normalised.
+            classes_per_chunk: classes to embed at once.
 
         Returns:
             `(B, T, H, W, D)`.
@@ -89,17 +89,17 @@ class CostEmbedding(nn.Module):
             text_features = text_features.to(dtype)
             if dtype in (torch.float32, torch.float64) and text_features.shape[2] >= FOURIER_TEMPLATES:
                 embed = self._in_frequency_domain(image_features)
-                return map_chunks(embed, text_features, dim=1, size=max(chunk, FOURIER_CLASSES))
-            return map_chunks(partial(self._convolve, image_features), text_features, dim=1, size=chunk)
+                return map_chunks(embed, text_features, dim=1, size=max(classes_per_chunk, FOURIER_CLASSES))
+            return map_chunks(partial(self._convolve, image_features), text_features, dim=1, size=classes_per_chunk)
 
     def _convolve(self, image_features: Tensor, text: Tensor) -> Tensor:
-        """Embed some classes, text features `(B or 1, T, P, C)`, of L2-normalised image features."""
+        """Embed the cost of L2-normalised image features and text features `(B or 1, T, P, C)` of some classes."""
         cost = cosine_cost_volume(image_features, text)
         maps = self.conv(cost.flatten(0, 1).permute(0, 3, 1, 2))
         return maps.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
 
     def _in_frequency_domain(self, image_features: Tensor) -> Callable[[Tensor], Tensor]:
-        """What embeds some classes, text features `(B or 1, T, P, C)`, of L2-normalised image features."""
+        """Return the same function of text features as `_convolve`, computed in the frequency domain."""
         size = (image_features.shape[1], image_features.shape[2])
         padded = padded_size(size, self.conv.kernel_size[0])
         image, kernel = spectrum(image_features, padded), kernel_spectrum(self.conv.weight, padded)

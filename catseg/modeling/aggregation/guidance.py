@@ -1,4 +1,4 @@
-"""Guidance: what the aggregation sees of the image and of the words besides their cost (sections 3.2 and 3.3)."""
+"""Guidance of the aggregation by backbone maps and text features (sections 3.2 and 3.3)."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Guidance(nn.Module):
-    """Projects backbone maps and text features to the widths in which they guide the aggregation.
+    """Projects backbone maps and text features to guidance for the aggregation and the decoder.
 
     The backbone maps come finest first; the coarsest one guides the aggregation, the others the decoder.
     """
@@ -52,8 +52,8 @@ class Guidance(nn.Module):
 
         Args:
             maps: backbone maps `(B, channels, H_i, W_i)`, finest first.
-            text_features: `(B, T, P, C)`, or `(1, T, P, C)` for all crops, L2-normalised; averaged over the templates
-                and normalised again.
+            text_features: `(B, T, P, C)`, or `(1, T, P, C)` if all crops share them, L2-normalised; averaged over the
+                templates and normalised again.
 
         Returns:
             The appearance guidance `(B, H, W, G)`, the text guidance `(B or 1, T, G)` and the decoder's guidance maps

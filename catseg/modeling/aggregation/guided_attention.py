@@ -1,4 +1,4 @@
-"""What both aggregations' attentions have in common."""
+"""The attention projections that spatial and class aggregation share."""
 
 import torch
 import torch.nn.functional as F
@@ -6,10 +6,9 @@ from torch import Tensor, nn
 
 
 class GuidedAttention(nn.Module):
-    """Queries and keys of tokens that are concatenated with guidance, and values of the tokens alone.
+    """Projects tokens concatenated with guidance to queries and keys, and the tokens alone to values.
 
-    Queries and keys are linear in tokens and guidance. So the guidance, which many tokens have in common, is projected
-    once and added.
+    The projections are linear, so guidance that many tokens share is projected once and added.
     """
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int) -> None:
@@ -20,17 +19,17 @@ class GuidedAttention(nn.Module):
         self.v = nn.Linear(dim, dim)
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
-        """What does not depend on the tokens, zero for values but for the bias: `(..., G)` to `(..., 3 * D)`."""
+        """Project guidance `(..., G)`, biases included, to its share of queries, keys and values: `(..., 3 * D)`."""
         values = self.v.weight.new_zeros(self.dim, guidance.shape[-1])
         weight = torch.cat((self.q.weight[:, self.dim :], self.k.weight[:, self.dim :], values))
         return F.linear(guidance, weight, torch.cat((self.q.bias, self.k.bias, self.v.bias)))
 
     def project(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """Queries, keys and values side by side.
+        """Compute queries, keys and values, concatenated.
 
         Args:
             x: tokens `(..., D)`.
-            guidance: what `project_guidance` gave, of a shape that broadcasts with that of `x`.
+            guidance: the output of `project_guidance`, which broadcasts with `x`.
 
         Returns:
             `(..., 3 * D)`.

@@ -161,7 +161,7 @@ class CATSegHead(nn.Module):
         }
 
     def forward(
-        self, image_features: Tensor, maps: Mapping[str, Tensor], text_features: Tensor, *, chunk: int
+        self, image_features: Tensor, maps: Mapping[str, Tensor], text_features: Tensor, *, class_maps_per_chunk: int
     ) -> Tensor:
         """Compute logits.
 
@@ -171,7 +171,7 @@ class CATSegHead(nn.Module):
                 `H x W` (the coarsest at `H x W`, each finer one at twice the sides of the one before) is resized
                 bilinearly.
             text_features: `(T, P, C)`, L2-normalised.
-            chunk: class maps to work on at once; the result does not depend on it.
+            class_maps_per_chunk: class maps to work on at once, see `ChunkSizes`.
 
         Returns:
             `(B, T, 4 * H, 4 * W)` for two upsamplings.
@@ -182,4 +182,4 @@ class CATSegHead(nn.Module):
             resize(maps[name], (height * scale, width * scale))
             for name, scale in zip(self.in_features, scales, strict=True)
         ]
-        return self.aggregator(image_features, pyramid, text_features, chunk=chunk)
+        return self.aggregator(image_features, pyramid, text_features, class_maps_per_chunk=class_maps_per_chunk)

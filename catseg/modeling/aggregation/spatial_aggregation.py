@@ -1,4 +1,4 @@
-"""Spatial aggregation: every class's cost map is smoothed within windows, guided by the image (section 3.2).
+"""Spatial aggregation: windowed attention within the cost map of each class, guided by the image (section 3.2).
 
 Shapes: B crops, T classes, H x W = L tokens, D channels, G guidance channels.
 """
@@ -14,8 +14,8 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from catseg.modeling.aggregation.guided_attention import GuidedAttention
+from catseg.modeling.layers.checkpointing import checkpointed
 from catseg.modeling.layers.chunking import map_chunks
-from catseg.modeling.layers.recomputing import recomputed
 from catseg.modeling.layers.windows import Regions, attention_regions
 
 
@@ -30,7 +30,7 @@ class GuidedRegionAttention(GuidedAttention):
         """Attend within regions.
 
         Args:
-            qkv: what `project` gave of normed tokens, region by region: `(B, T, L, 3 * D)`.
+            qkv: the output of `project` for normed tokens, region by region: `(B, T, L, 3 * D)`.
             groups: as in `Regions`.
 
         Returns:
@@ -39,8 +39,8 @@ class GuidedRegionAttention(GuidedAttention):
         size = (*qkv.shape[:-1], self.dim)
         parts = qkv.flatten(0, 1).split([count * length for count, length in groups], dim=1)
         out = [self._attend(part, length) for part, (_, length) in zip(parts, groups, strict=True)]
-        # The attention keeps its results anyway: this saves the copy of them that the projection would keep.
-        return recomputed(lambda *parts: self.proj(torch.cat(parts, dim=1).view(size)), *out)
+        # The attention keeps its outputs anyway, so the projection need not keep a concatenated copy.
+        return checkpointed(lambda *parts: self.proj(torch.cat(parts, dim=1).view(size)), *out)
 
     def _attend(self, qkv: Tensor, length: int) -> Tensor:
         """Attend within regions of one length: `(N, regions * length, 3 * D)` to `(N, regions * length, D)`."""
@@ -65,14 +65,14 @@ class GuidedSwinBlock(nn.Module):
 
         Args:
             x: `(B, T, L, D)`, region by region.
-            guidance: what the attention's `project_guidance` gave of tokens in the same order: `(B, 1, L, 3 * D)`.
+            guidance: the output of the attention's `project_guidance`, in the same order: `(B, 1, L, 3 * D)`.
             groups: as in `Regions`.
 
         Returns:
             `(B, T, L, D)`.
         """
-        x = x + self.attn(recomputed(self._project, x, guidance), groups)
-        return x + recomputed(self._mlp, x)
+        x = x + self.attn(checkpointed(self._project, x, guidance), groups)
+        return x + checkpointed(self._mlp, x)
 
     def _project(self, x: Tensor, guidance: Tensor) -> Tensor:
         return self.attn.project(self.norm1(x), guidance)
@@ -82,7 +82,7 @@ class GuidedSwinBlock(nn.Module):
 
 
 class SpatialAggregation(nn.Module):
-    """Two guided Swin blocks, the second with shifted windows, for each class alike."""
+    """Two guided Swin blocks, the second with shifted windows, applied to each class."""
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -90,13 +90,13 @@ class SpatialAggregation(nn.Module):
         self.window = window
         self.blocks = nn.ModuleList(GuidedSwinBlock(dim=dim, guidance_dim=guidance_dim, heads=heads) for _ in range(2))
 
-    def forward(self, x: Tensor, appearance: Tensor, *, chunk: int) -> Tensor:
-        """Aggregate over the map.
+    def forward(self, x: Tensor, appearance: Tensor, *, classes_per_chunk: int) -> Tensor:
+        """Aggregate over the cells.
 
         Args:
             x: `(B, T, H, W, D)`; overwritten where no gradient is recorded.
             appearance: appearance guidance `(B, H, W, G)`.
-            chunk: classes to work on at once.
+            classes_per_chunk: classes to work on at once.
 
         Returns:
             `(B, T, H, W, D)`.
@@ -117,10 +117,10 @@ class SpatialAggregation(nn.Module):
                 tokens = block(tokens.index_select(2, move), share, order.groups)
             return tokens.index_select(2, back).unflatten(2, size)
 
-        return map_chunks(run_blocks, x, dim=1, size=chunk, in_place=True)
+        return map_chunks(run_blocks, x, dim=1, size=classes_per_chunk, in_place=True)
 
     def _regions(self, size: tuple[int, int], *, shifted: bool, device: torch.device) -> Regions:
-        """Which tokens of a map see each other; windows are shifted by half, on maps of more than one."""
+        """Group the tokens of a map by window; shifted windows are offset by half a window if there are several."""
         window = min(self.window, *size)
         if size[0] % window or size[1] % window:
             raise ValueError(f"WINDOW_SIZES {self.window} does not tile FEATURE_RESOLUTION {list(size)}")

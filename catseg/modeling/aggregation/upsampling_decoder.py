@@ -1,4 +1,4 @@
-"""The decoder: every class's map is upsampled to four times the cost resolution, guided by fine backbone maps.
+"""The decoder: upsamples the map of each class to four times the cost resolution, guided by fine backbone maps.
 
 Shapes: B crops, T classes, h x w cells of the map at hand, G guidance channels (section 3.4 of the paper).
 """
@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catseg.modeling.layers.checkpointing import checkpointed
 from catseg.modeling.layers.chunking import map_chunks
-from catseg.modeling.layers.recomputing import recomputed
 
 CHANNELS_PER_GROUP = 16
 
 
 class GuidedUpsampling(nn.Module):
-    """Doubles a map's sides, appends guidance channels, and mixes them by two normed convolutions.
+    """Transposed convolution, concatenation with guidance, and two convolutions with GroupNorm and ReLU.
 
-    Doubling and the first convolution are linear, so they are one transposed convolution, of 4 x 4 cells. What that
-    convolution makes of the guidance, which all classes have in common, is computed once per crop and added.
+    The transposed and the first convolution are linear, so they are computed as one transposed convolution with a
+    4 x 4 kernel. The guidance, which all classes share, is convolved once per crop and added.
     """
 
     def __init__(self, *, in_dim: int, out_dim: int, guidance_dim: int) -> None:
@@ -44,12 +44,12 @@ class GuidedUpsampling(nn.Module):
         self.norm2 = nn.GroupNorm(groups, out_dim)
 
     def kernel(self) -> Tensor:
-        """The kernel that doubles a map and convolves it: `(in_dim, out_dim, 4, 4)`, for stride 2 and padding 1."""
+        """Compose both convolutions' kernels: `(in_dim, out_dim, 4, 4)`, for stride 2 and padding 1."""
         with torch.autocast(self.up.weight.device.type, enabled=False):
             return F.conv2d(self.up.weight, self.conv1.weight[:, : self.map_dim], padding=2)
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
-        """What does not depend on the map: `(B, G, 2 * h, 2 * w)` to `(B, 1, out_dim, 2 * h, 2 * w)`."""
+        """Convolve guidance `(B, G, 2 * h, 2 * w)`, biases included: `(B, 1, out_dim, 2 * h, 2 * w)`."""
         bias = cast(Tensor, self.up.bias).to(guidance.dtype).view(-1, 1, 1)
         constant = bias.expand(len(guidance), -1, *guidance.shape[2:])
         share = self.conv1(torch.cat((constant, guidance), dim=1))
@@ -60,23 +60,23 @@ class GuidedUpsampling(nn.Module):
 
         Args:
             x: `(B * T, in_dim, h, w)`, crop by crop.
-            kernel: what `kernel` gave.
-            guidance: what `project_guidance` gave for the B crops.
+            kernel: the output of `kernel`.
+            guidance: the output of `project_guidance` for the B crops.
 
         Returns:
             `(B * T, out_dim, 2 * h, 2 * w)`.
         """
         x = F.conv_transpose2d(x, kernel, stride=2, padding=1)
         x = (x.unflatten(0, (len(guidance), -1)) + guidance).flatten(0, 1)
-        x = recomputed(lambda x: self.conv2(F.relu(self.norm1(x), inplace=True)), x)
+        x = checkpointed(lambda x: self.conv2(F.relu(self.norm1(x), inplace=True)), x)
         return F.relu(self.norm2(x), inplace=True)
 
 
 def one_channel_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """`conv`, 3 x 3 with padding 1 and a single output, of maps `(N, C, h, w)`: `(N, h, w)`.
+    """Apply a 3 x 3 convolution with padding 1 and one output channel to maps `(N, C, h, w)`: `(N, h, w)`.
 
-    A product for each of the nine offsets and then a sum is several times faster here than a convolution. It computes
-    in its weights' type under any autocast: half precision would round away small differences between classes.
+    A product for each of the nine offsets, then a sum, is several times faster than PyTorch's convolution here.
+    Autocast is off: half precision would round away small differences between classes.
     """
     with torch.autocast(x.device.type, enabled=False):
         products = conv.weight[0].flatten(1).flip(1).T @ x.flatten(2).to(conv.weight.dtype)
@@ -84,7 +84,7 @@ def one_channel_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 class UpsamplingDecoder(nn.Module):
-    """Guided upsamplings one after the other, then a convolution to one logit per cell and class."""
+    """Guided upsamplings, then a convolution to one logit per cell and class."""
 
     def __init__(self, *, in_dim: int, dims: Sequence[int], guidance_dims: Sequence[int]) -> None:
         """Build the layers.
@@ -109,13 +109,13 @@ class UpsamplingDecoder(nn.Module):
         )
         self.head = nn.Conv2d(dims[-1], 1, 3, padding=1)
 
-    def forward(self, x: Tensor, guidance: Sequence[Tensor], *, chunk: int) -> Tensor:
+    def forward(self, x: Tensor, guidance: Sequence[Tensor], *, classes_per_chunk: int) -> Tensor:
         """Decode.
 
         Args:
             x: aggregated maps `(B, T, H, W, D)`.
             guidance: per upsampling, maps `(B, G, 2 ** i * H, 2 ** i * W)`, i = 1, 2, ...
-            chunk: classes to decode at once.
+            classes_per_chunk: classes to decode at once.
 
         Returns:
             Logits `(B, T, 4 * H, 4 * W)` for two upsamplings.
@@ -129,4 +129,4 @@ class UpsamplingDecoder(nn.Module):
                 maps = stage(maps, kernel, share)
             return one_channel_convolution(maps, self.head).unflatten(0, tokens.shape[:2])
 
-        return map_chunks(decode, x, dim=1, size=chunk)
+        return map_chunks(decode, x, dim=1, size=classes_per_chunk)

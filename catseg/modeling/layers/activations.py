@@ -3,14 +3,13 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEEPNESS = 1.702  # of the sigmoid that resembles the normal distribution's
+STEEPNESS = 1.702  # of the sigmoid that approximates the normal distribution function
 
 
 class QuickGELU(nn.Module):
     """`x * sigmoid(1.702 * x)`, the approximation of GELU that OpenAI's CLIP was trained with (arXiv 1606.08415).
 
-    As a SiLU it keeps one tensor for the backward pass, where the product of its factors, as open_clip and timm have
-    it, keeps two.
+    A SiLU keeps one tensor for the backward pass, the product that open_clip and timm compute keeps two.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -19,7 +18,7 @@ class QuickGELU(nn.Module):
 
 
 def use_lean_activations(model: nn.Module, kind: type[nn.Module]) -> None:
-    """Replace each module of class `kind` inside a model, another form of QuickGELU, by `QuickGELU`."""
+    """Replace all modules of class `kind`, another implementation of QuickGELU, by `QuickGELU`, in place."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, kind):

@@ -1,9 +1,37 @@
-"""Apply a function to a tensor piece by piece, so that its temporaries stay small."""
+"""Work on a tensor piece by piece, so that temporaries stay small: how much at once, and the loop that does it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+MERGED_PIXELS = 2**24  # of all full-size maps that are merged at once, whatever the size of the images
+
+
+@dataclass(frozen=True)
+class ChunkSizes:
+    """How much goes through the network at once. Results do not depend on it; time and memory do.
+
+    Attributes:
+        crops: crops that CLIP and the backbone encode at once in inference.
+        class_maps: class maps that are aggregated, decoded and merged at once. A class map is one crop's map of one
+            class, so 4 crops of 150 classes have 600.
+    """
+
+    crops: int = 4
+    class_maps: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.crops, self.class_maps) < 1:
+            raise ValueError(
+                "TEST.CROPS_PER_CHUNK and TEST.CLASS_MAPS_PER_CHUNK must be positive, or 0 for the defaults, "
+                f"got {self.crops} and {self.class_maps}"
+            )
+
+    def merged_classes(self, pixels: int) -> int:
+        """Return how many classes of one image to merge at once, at least 1, if each has a map of `pixels` pixels."""
+        return max(1, min(self.class_maps, MERGED_PIXELS // pixels))
 
 
 def map_chunks(

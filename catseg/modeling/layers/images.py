@@ -1,4 +1,4 @@
-"""Images on their way into a network."""
+"""Resizing and normalisation of images for a network."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize `(B, C, H, W)` bilinearly, without antialiasing, to `(B, C, *size)` floats; `x` itself if it fits."""
+    """Resize `(B, C, H, W)` bilinearly, without antialiasing, to `(B, C, *size)`; integers become float32."""
     x = x if x.is_floating_point() else x.float()
     if tuple(x.shape[-2:]) == tuple(size):
         return x
@@ -16,13 +16,13 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class ImageInput(nn.Module):
-    """Brings RGB images to the statistics and the size that a network expects. Nothing of it is stored or trained."""
+    """Normalises RGB images and resizes them to the input size of a network; has no parameters."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, *, mean: Sequence[float], std: Sequence[float], size: tuple[int, int]) -> None:
-        """Choose statistics and size.
+        """Set statistics and size.
 
         Args:
             mean: per channel, RGB, 0..255.
@@ -35,5 +35,5 @@ class ImageInput(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map RGB images `(B, 3, h, w)`, 0..255, to normalised ones `(B, 3, *size)`."""
+        """Normalise and resize RGB images `(B, 3, h, w)`, 0..255, to `(B, 3, *size)`."""
         return resize((images - self.mean) / self.std, self.size)

@@ -1,4 +1,4 @@
-"""Attention that costs time linear in the number of tokens (Katharopoulos et al., arXiv 2006.16236)."""
+"""Attention in time linear in the number of tokens (Katharopoulos et al., arXiv 2006.16236)."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class RepeatedToken:
-    """A token that queries see `count` times besides the others, 0 included, without being stored as often.
+    """A token that is attended to as if it were there `count` times, while it is stored once.
 
     Attributes:
         key: `(..., 1, D)`.
         value: `(..., 1, E)`.
-        count: how often it is there.
+        count: repetitions, 0 or more.
     """
 
     key: Tensor
@@ -33,7 +33,7 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor, repeated: Repeat
         query: `(..., L, D)`.
         key: `(..., S, D)`.
         value: `(..., S, E)`.
-        repeated: a further token, its axes broadcast with those of `key` and `value`.
+        repeated: a further token, which broadcasts with `key` and `value`.
 
     Returns:
         `(..., L, E)`.

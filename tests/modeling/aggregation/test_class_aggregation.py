@@ -78,8 +78,8 @@ def test_equals_the_plain_form(
     text = torch.randn(2, classes, 3, dtype=torch.float64)
     with torch.no_grad():
         expected = plain_aggregation(module, x, text, kind, pooling)
-        torch.testing.assert_close(module(x.clone(), text, chunk=chunk), expected)
-        shared = module(x.clone(), text[:1], chunk=chunk)
+        torch.testing.assert_close(module(x.clone(), text, classes_per_chunk=chunk), expected)
+        shared = module(x.clone(), text[:1], classes_per_chunk=chunk)
         torch.testing.assert_close(shared[0], expected[0])
 
 
@@ -88,7 +88,7 @@ def test_padding_trains_like_repeated_tokens(kind: str) -> None:
     module = aggregation(attention_type=kind, class_tokens=7).double()
     x, text = torch.randn(1, 3, 2, 2, 4, dtype=torch.float64), torch.randn(1, 3, 3, dtype=torch.float64)
     gradients = []
-    for out in (module(x, text, chunk=1), plain_aggregation(module, x, text, kind, 1)):
+    for out in (module(x, text, classes_per_chunk=1), plain_aggregation(module, x, text, kind, 1)):
         gradients.append(torch.autograd.grad(out.square().sum(), list(module.parameters())))
     for fused, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(fused, plain)
@@ -97,7 +97,7 @@ def test_padding_trains_like_repeated_tokens(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["linear", "full"])
 def test_padding_that_is_not_needed_gets_a_gradient_of_zero(kind: str) -> None:
     module = aggregation(attention_type=kind, class_tokens=3)
-    module(torch.randn(1, 3, 2, 2, 4), torch.randn(1, 3, 3), chunk=1).square().sum().backward()
+    module(torch.randn(1, 3, 2, 2, 4), torch.randn(1, 3, 3), classes_per_chunk=1).square().sum().backward()
     assert module.padding_tokens.grad.abs().sum() == 0
     assert module.padding_guidance.grad.abs().sum() == 0
 
@@ -105,7 +105,7 @@ def test_padding_that_is_not_needed_gets_a_gradient_of_zero(kind: str) -> None:
 def test_gradients_reach_every_parameter() -> None:
     module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=2)
     x = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
-    module(x, torch.randn(1, 3, 3), chunk=1).square().sum().backward()
+    module(x, torch.randn(1, 3, 3), classes_per_chunk=1).square().sum().backward()
     assert x.grad.abs().min() > 0
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())
 
@@ -115,16 +115,16 @@ def test_no_second_map_of_all_classes_is_kept(pooling: int) -> None:
     module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling_test=pooling).eval()
     x = torch.randn(1, 3, 4, 4, 4)
     with torch.no_grad():
-        assert module(x, torch.randn(1, 3, 3), chunk=1).data_ptr() == x.data_ptr()
+        assert module(x, torch.randn(1, 3, 3), classes_per_chunk=1).data_ptr() == x.data_ptr()
     kept = x.clone()
-    module(x, torch.randn(1, 3, 3), chunk=1)  # records gradients
+    module(x, torch.randn(1, 3, 3), classes_per_chunk=1)  # records gradients
     assert torch.equal(x, kept)
 
 
 def test_a_map_too_small_to_pool_is_named() -> None:
     module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=5)
     with pytest.raises(ValueError, match=r"POOLING_SIZES 5 is larger than FEATURE_RESOLUTION \[4, 6\]"):
-        module(torch.randn(1, 3, 4, 6, 4), torch.randn(1, 3, 3), chunk=1)
+        module(torch.randn(1, 3, 4, 6, 4), torch.randn(1, 3, 3), classes_per_chunk=1)
 
 
 def test_unknown_attention_is_named() -> None:

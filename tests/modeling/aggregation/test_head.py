@@ -28,11 +28,13 @@ def inputs(classes: int) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.T
 def test_result_does_not_depend_on_the_chunk_or_on_recording(tmp_path: Path) -> None:
     module = head(tmp_path).eval()
     image, maps, text = inputs(5)
-    recorded = module(image, maps, text, chunk=2)
+    recorded = module(image, maps, text, class_maps_per_chunk=2)
     assert recorded.shape == (2, 5, 16, 16)
     with torch.no_grad():
         for chunk in (1, 3, 100):
-            torch.testing.assert_close(module(image, maps, text, chunk=chunk), recorded, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                module(image, maps, text, class_maps_per_chunk=chunk), recorded, rtol=1e-4, atol=1e-5
+            )
 
 
 def test_order_of_classes_is_the_order_of_logits(tmp_path: Path) -> None:
@@ -40,8 +42,10 @@ def test_order_of_classes_is_the_order_of_logits(tmp_path: Path) -> None:
     image, maps, text = inputs(4)
     order = torch.tensor([2, 0, 3, 1])
     with torch.no_grad():
-        logits = module(image, maps, text, chunk=4)
-        torch.testing.assert_close(module(image, maps, text[order], chunk=4), logits[:, order], rtol=1e-4, atol=1e-5)
+        logits = module(image, maps, text, class_maps_per_chunk=4)
+        torch.testing.assert_close(
+            module(image, maps, text[order], class_maps_per_chunk=4), logits[:, order], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_checkpointing_changes_memory_not_gradients(tmp_path: Path) -> None:
@@ -49,7 +53,7 @@ def test_checkpointing_changes_memory_not_gradients(tmp_path: Path) -> None:
     plain, recomputed = head(tmp_path), head(tmp_path, MODEL__ACTIVATION_CHECKPOINTING=True)
     recomputed.load_state_dict(plain.state_dict())
     for module in (plain, recomputed):
-        module(image, maps, text, chunk=1).square().mean().backward()
+        module(image, maps, text, class_maps_per_chunk=1).square().mean().backward()
     for one, other in zip(plain.parameters(), recomputed.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
 
@@ -60,8 +64,8 @@ def test_maps_of_other_strides_are_resized(tmp_path: Path) -> None:
     coarse = maps | {"res2": maps["res2"][..., :8, :8]}
     with torch.no_grad():
         resized = F.interpolate(coarse["res2"], size=(16, 16), mode="bilinear", align_corners=False)
-        expected = module(image, coarse | {"res2": resized}, text, chunk=2)
-        torch.testing.assert_close(module(image, coarse, text, chunk=2), expected)
+        expected = module(image, coarse | {"res2": resized}, text, class_maps_per_chunk=2)
+        torch.testing.assert_close(module(image, coarse, text, class_maps_per_chunk=2), expected)
 
 
 def test_prior_sets_the_last_bias(tmp_path: Path) -> None:
@@ -92,13 +96,15 @@ def test_a_limit_of_inference_aggregates_the_likeliest_classes_of_each_crop_alon
     limited.load_state_dict(plain.state_dict())
     image, maps, text = inputs(7)
     cosines = torch.einsum("bhwc,tpc->bthwp", F.normalize(image, dim=-1), text).amax(dim=(2, 3, 4))
-    assert torch.equal(limited(image, maps, text, chunk=2), plain(image, maps, text, chunk=2))
+    assert torch.equal(
+        limited(image, maps, text, class_maps_per_chunk=2), plain(image, maps, text, class_maps_per_chunk=2)
+    )
     with torch.no_grad():
-        logits = limited.eval()(image, maps, text, chunk=2)
+        logits = limited.eval()(image, maps, text, class_maps_per_chunk=2)
         for i, best in enumerate(cosines.topk(3).indices.sort().values):
             crop = image[i : i + 1], {name: level[i : i + 1] for name, level in maps.items()}
-            expected = plain.eval()(*crop, text[best], chunk=2)[0]
+            expected = plain.eval()(*crop, text[best], class_maps_per_chunk=2)[0]
             torch.testing.assert_close(logits[i, best], expected, rtol=1e-4, atol=1e-5)
             assert (logits[i].sigmoid().sum(dim=(1, 2)) > 0).nonzero()[:, 0].tolist() == best.tolist()
         few = inputs(3)
-        assert torch.equal(limited(*few, chunk=2), plain(*few, chunk=2))
+        assert torch.equal(limited(*few, class_maps_per_chunk=2), plain(*few, class_maps_per_chunk=2))

@@ -61,14 +61,14 @@ def test_equals_the_plain_form(size: tuple[int, int], classes: int, chunk: int, 
     appearance = torch.randn(2, *size, 3, dtype=torch.float64)
     with torch.no_grad():
         expected = plain_aggregation(module, x, appearance, window)
-        torch.testing.assert_close(module(x.clone(), appearance, chunk=chunk), expected)
+        torch.testing.assert_close(module(x.clone(), appearance, classes_per_chunk=chunk), expected)
 
 
 def test_gradients_reach_tokens_guidance_and_every_parameter() -> None:
     module = SpatialAggregation(dim=4, guidance_dim=3, heads=2, window=2)
     x = torch.randn(1, 2, 4, 4, 4, requires_grad=True)
     appearance = torch.randn(1, 4, 4, 3, requires_grad=True)
-    module(x, appearance, chunk=1).square().sum().backward()
+    module(x, appearance, classes_per_chunk=1).square().sum().backward()
     assert x.grad.abs().min() > 0
     assert appearance.grad.abs().sum() > 0
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())
@@ -78,12 +78,12 @@ def test_classes_do_not_see_each_other() -> None:
     module = SpatialAggregation(dim=4, guidance_dim=3, heads=2, window=2)
     x, appearance = torch.randn(1, 3, 4, 4, 4), torch.randn(1, 4, 4, 3)
     with torch.no_grad():
-        together = module(x.clone(), appearance, chunk=9)
-        alone = module(x[:, 1:2].clone(), appearance, chunk=9)
+        together = module(x.clone(), appearance, classes_per_chunk=9)
+        alone = module(x[:, 1:2].clone(), appearance, classes_per_chunk=9)
     torch.testing.assert_close(together[:, 1:2], alone)
 
 
 def test_windows_that_do_not_tile_are_named() -> None:
     module = SpatialAggregation(dim=4, guidance_dim=3, heads=2, window=3)
     with pytest.raises(ValueError, match=r"WINDOW_SIZES 3 does not tile FEATURE_RESOLUTION \[4, 8\]"):
-        module(torch.randn(1, 1, 4, 8, 4), torch.randn(1, 4, 8, 3), chunk=1)
+        module(torch.randn(1, 1, 4, 8, 4), torch.randn(1, 4, 8, 3), classes_per_chunk=1)

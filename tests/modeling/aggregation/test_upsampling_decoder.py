@@ -27,7 +27,7 @@ def test_equals_the_plain_form(classes: int, chunk: int, size: tuple[int, int]) 
         torch.randn(2, 4, 4 * size[0], 4 * size[1], dtype=torch.float64),
     ]
     with torch.no_grad():
-        logits = decoder(x, guidance, chunk=chunk)
+        logits = decoder(x, guidance, classes_per_chunk=chunk)
         assert logits.shape == (2, classes, 4 * size[0], 4 * size[1])
         for b in range(2):
             maps = x[b].permute(0, 3, 1, 2)
@@ -45,7 +45,7 @@ def test_the_last_convolution_keeps_its_precision_under_autocast() -> None:
 
 def test_gradients_reach_every_parameter() -> None:
     decoder = UpsamplingDecoder(in_dim=32, dims=[16], guidance_dims=[8])
-    decoder(torch.randn(1, 2, 3, 3, 32), [torch.randn(1, 8, 6, 6)], chunk=1).square().sum().backward()
+    decoder(torch.randn(1, 2, 3, 3, 32), [torch.randn(1, 8, 6, 6)], classes_per_chunk=1).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in decoder.parameters())
 
 

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from catseg.modeling.layers.recomputing import recomputed
+from catseg.modeling.layers.checkpointing import checkpointed
 
 
 def test_gradients_are_the_same_and_nothing_on_the_way_is_kept() -> None:
@@ -19,7 +19,7 @@ def test_gradients_are_the_same_and_nothing_on_the_way_is_kept() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = recomputed(layers, x)
+        result = checkpointed(layers, x)
     assert not any(tensor.shape == (3, 64) for tensor in kept)
     for found, expected in zip(gradients(result), gradients(layers(x)), strict=True):
         assert torch.equal(found, expected)
@@ -27,4 +27,4 @@ def test_gradients_are_the_same_and_nothing_on_the_way_is_kept() -> None:
 
 def test_nothing_changes_without_gradients() -> None:
     with torch.no_grad():
-        assert torch.equal(recomputed(torch.exp, torch.ones(2)), torch.ones(2).exp())
+        assert torch.equal(checkpointed(torch.exp, torch.ones(2)), torch.ones(2).exp())
