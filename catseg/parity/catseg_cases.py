@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
@@ -12,6 +13,8 @@ from catseg.checkpoint.official import CAT_SEG
 from catseg.config import add_catseg_config
 from catseg.modeling.meta_arch import CATSeg
 from catseg.parity.case import ReferenceCase, UnsupportedCaseError
+
+CPU = torch.device("cpu")
 
 # What version 2 has in common, whatever the config file says of it.
 _VERSION_2: dict[str, Any] = {
@@ -82,15 +85,16 @@ RENAMED_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def build_catseg(case: ReferenceCase, folder: Path) -> CATSeg:
+def build_catseg(case: ReferenceCase, folder: Path, device: torch.device = CPU) -> CATSeg:
     """Build the network of a CAT-Seg case and load its weights.
 
     Args:
         case: the case.
         folder: where the CLIP model's config file is written.
+        device: of the network.
 
     Returns:
-        The network on the CPU, in training mode, without drop-path.
+        The network on `device`, in training mode, without drop-path.
 
     Raises:
         UnsupportedCaseError: if the case asks for something unknown.
@@ -100,7 +104,7 @@ def build_catseg(case: ReferenceCase, folder: Path) -> CATSeg:
         raise UnsupportedCaseError(f"version {case.config['version']!r} of CAT-Seg")
     clip_file = folder / "clip.json"
     clip_file.write_text(json.dumps(clip_model_config(case.config["clip"])))
-    model = build_model(_catseg_config(case.config, clip_file))
+    model = build_model(_catseg_config(case.config, clip_file, device))
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     model.load_state_dict(CAT_SEG.convert(case.state_dict(), expected))
     return model
@@ -128,14 +132,14 @@ def clip_model_config(clip: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _catseg_config(config: Mapping[str, Any], clip_file: Path) -> CfgNode:
+def _catseg_config(config: Mapping[str, Any], clip_file: Path, device: torch.device) -> CfgNode:
     """Translate a case's config, which has the authors' names, to ours."""
     known = CONFIG_FILES[config["version"]]
     if Path(config["config_file"]).name not in known:
         raise UnsupportedCaseError(f"config file {config['config_file']!r}; known are {', '.join(known)}")
     rows, columns = config["out_res"]
     options = known[Path(config["config_file"]).name] | {
-        "MODEL.DEVICE": "cpu",
+        "MODEL.DEVICE": str(device),
         "MODEL.WEIGHTS": "",
         "MODEL.CLIP.NAME": str(clip_file),
         "MODEL.CLIP.WEIGHTS": "",

@@ -1,6 +1,6 @@
 """Check this implementation against reference cases: what the authors' code computes, as numbers.
 
-    python -m catseg.parity CASE.npz ...
+    python -m catseg.parity CASE.npz ... [--device cuda]
 
 Each case is rebuilt through the project's own building and weight import. One line is printed per stored quantity: its
 largest error relative to the reference's standard deviation, the tolerance, and ok or FAIL. The exit status is 0 if all
@@ -30,7 +30,7 @@ from catseg.modeling.meta_arch import CATSeg
 from catseg.modeling.sliding_window import WholeImage
 from catseg.parity.backbone_cases import build_backbone
 from catseg.parity.case import ReferenceCase, UnsupportedCaseError, load_case
-from catseg.parity.catseg_cases import build_catseg
+from catseg.parity.catseg_cases import CPU, build_catseg
 from catseg.parity.relu_kinks import kink_spread
 
 CATSEG_TOLERANCE = 1e-4
@@ -63,12 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "cases", nargs="+", metavar="CASE.npz", type=Path, help="reference case of CAT-Seg or a backbone"
     )
+    parser.add_argument("--device", default="cpu", help="torch device to compute on (default: %(default)s)")
+    args = parser.parse_args(argv)
+    device = _checked_device(args.device, parser)
     status = 0
-    for path in parser.parse_args(argv).cases:
+    for path in args.cases:
         try:
             sys.stdout.write(f"{path}\n")
             case = load_case(path)
-            for comparison in check_case(case):
+            for comparison in check_case(case, device):
                 verdict = "ok" if comparison.passed else "FAIL"
                 sys.stdout.write(
                     f"  {comparison.name:<72} error {comparison.error:9.2e}  tolerance {comparison.tolerance:8.1e}  "
@@ -82,34 +85,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def check_case(case: ReferenceCase) -> Iterator[Comparison]:
+def _checked_device(name: str, parser: argparse.ArgumentParser) -> torch.device:
+    """Return the device; on a GPU, with TF32 off, since the reference was computed in float32."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        parser.error(f"--device {name} cannot be used here: {str(error).splitlines()[0]}")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def check_case(case: ReferenceCase, device: torch.device = CPU) -> Iterator[Comparison]:
     """Compare every quantity that a case stores.
+
+    Args:
+        case: the case.
+        device: where to compute.
+
+    Yields:
+        A comparison for each quantity.
 
     Raises:
         UnsupportedCaseError: if the project does not have the network.
         ValueError: if the case's weights do not fit it.
     """
     if "family" in case.config:
-        yield from _check_backbone(case)
+        yield from _check_backbone(case, device)
     elif "version" in case.config:
-        yield from _check_catseg(case)
+        yield from _check_catseg(case, device)
     else:
         raise UnsupportedCaseError("neither a backbone nor a CAT-Seg case: its config has no `family` and no `version`")
 
 
-def _check_backbone(case: ReferenceCase) -> Iterator[Comparison]:
-    backbone = build_backbone(case)
+def _check_backbone(case: ReferenceCase, device: torch.device) -> Iterator[Comparison]:
+    backbone = build_backbone(case).to(device)
     with torch.no_grad():
-        maps = backbone(torch.from_numpy(case.inputs["image"]))
+        maps = backbone(torch.from_numpy(case.inputs["image"]).to(device))
     for name, shape in case.config["output_shapes"].items():
         step = case.config["sample"].get(name, 1)
         error = _error(maps[name], case.outputs[name], case.config["output_std"][name], tuple(shape), step)
         yield Comparison(name, error, BACKBONE_NOISE_FACTOR * case.config["float32_noise"][name])
 
 
-def _check_catseg(case: ReferenceCase) -> Iterator[Comparison]:
+def _check_catseg(case: ReferenceCase, device: torch.device) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as folder:
-        model = build_catseg(case, Path(folder))
+        model = build_catseg(case, Path(folder), device)
     model.set_vocabulary(case.config["test_classes"])
     model.set_train_vocabulary(case.config["train_classes"])
     model.eval()
@@ -126,7 +147,7 @@ def _check_catseg(case: ReferenceCase) -> Iterator[Comparison]:
 
 
 def _sliding_quantities(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]:
-    image = torch.from_numpy(case.inputs["image"])
+    image = torch.from_numpy(case.inputs["image"]).to(model.device)
     height, width = case.config["sliding_output"]
     crops = torch.stack(model.view.split(image))
     text = model.text_features(model.classes)
@@ -140,7 +161,7 @@ def _sliding_quantities(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]
 
 def _whole_quantities(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]:
     model.view = WholeImage()
-    image = torch.from_numpy(case.inputs["square"])
+    image = torch.from_numpy(case.inputs["square"]).to(model.device)
     height, width = case.config["whole_output"]
     logits = model.logits(image[None].float(), model.text_features(model.classes))
     (result,) = model([{"image": image, "height": height, "width": width}])
@@ -149,7 +170,7 @@ def _whole_quantities(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]:
 
 @contextmanager
 def _recorded(model: CATSeg) -> Iterator[dict[str, Tensor]]:
-    """Record what the network computes on the way, in the reference's names and axes."""
+    """Record intermediate results of the network, under the reference's names and with its axes."""
     recorded: dict[str, Tensor] = {}
     aggregator = cast(Aggregator, model.sem_seg_head.aggregator)
 
@@ -205,7 +226,7 @@ def _check_training(model: CATSeg, case: ReferenceCase) -> Iterator[Comparison]:
 def _named_gradients(model: CATSeg, case: ReferenceCase) -> dict[str, Tensor]:
     """The gradients that a case stores, by its names; not a number where the model has none."""
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    norms = [gradients.get(CAT_SEG.rename(name), MISSING).norm() for name in case.config["trainable"]]
+    norms = [gradients.get(CAT_SEG.rename(name), MISSING).norm().cpu() for name in case.config["trainable"]]
     keys = [key for key in case.outputs if key.startswith("grad/")]
     whole = {key: gradients.get(CAT_SEG.rename(key.removeprefix("grad/")), MISSING) for key in keys}
     return {"grad_norms": torch.stack(norms), **whole}
@@ -226,7 +247,7 @@ def _error(
     value: Tensor, expected: np.ndarray, scale: float, shape: tuple[int, ...] | None = None, step: int = 1
 ) -> float:
     """Largest difference over `scale`; infinite where the shape is wrong or a number is not finite."""
-    sample = value.double().numpy().reshape(-1)[::step]
+    sample = value.double().cpu().numpy().reshape(-1)[::step]
     if tuple(value.shape) != (shape if shape is not None else expected.shape) or sample.size != expected.size:
         return float("inf")
     difference = np.abs(sample - expected.reshape(-1))

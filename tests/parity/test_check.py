@@ -134,3 +134,13 @@ def test_files_that_cannot_be_run_do_not_stop_the_others(tmp_path: Path, capsys:
     assert captured.out.count(" ok") == 4
     assert "missing.npz: cannot be run" in captured.err
     assert "broken.npz: cannot be run" in captured.err
+
+
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--device", "cuda:99", str(CASES / "backbones/swin_tiny_64x96.npz")])
+    assert stopped.value.code == 2
+    assert "--device cuda:99 cannot be used here" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--device", "toaster", str(CASES / "backbones/swin_tiny_64x96.npz")])
+    assert "--device toaster" in capsys.readouterr().err
