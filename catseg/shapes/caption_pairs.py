@@ -13,7 +13,7 @@ from torch import Tensor
 from catseg.shapes.classes import BACKGROUNDS, CLASSES, COLOURS, OBJECTS
 from catseg.shapes.scenes import Scenes, class_numbers, draw_scenes, sample_scenes, share
 
-PHRASES = ("a photo of {}.", "an image of {}.", "an image of {}.", "{}.")
+PHRASES = ("a photo of {}.", "a picture of {}.", "an image of {}.", "{}.")
 MAX_OBJECTS = 2  # in an image of 3 x 3 patches there is no room for more
 ONE_COLOUR = 0.25  # share of the batches whose patches are all of one colour, so that textures must be told apart
 CLOSE_UP = 0.2  # share of the images that one patch fills

@@ -20,7 +20,7 @@ TEMPLATE_SETS: dict[str, tuple[str, ...]] = {
     "imagenet": _IMAGENET,
     "imagenet_select": _IMAGENET_SELECT,
     "single": ("A photo of a {} in the scene",),
-    "shapes": ("a photo of a {}.", "an image of a {}.", "an image of a {}.", "a {}."),
+    "shapes": ("a photo of a {}.", "a picture of a {}.", "an image of a {}.", "a {}."),
 }
 
 
