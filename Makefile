@@ -3,6 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 
 VENV := .venv
+LOWEST := build/lowest
 PIP_VERSION := 26.2
 BIN := $(VENV)/bin
 # Written when everything is installed, so that an interrupted installation is taken up again.
@@ -11,18 +12,22 @@ INSTALLED := $(VENV)/catseg-installed
 INCOMPLETE := $(VENV)/catseg-incomplete
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock clean
+.PHONY: help install demo test test-lowest lint format lock clean
 
 help: ## Show this help
-	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Install catseg, Detectron2 and exact versions of the rest into .venv
 
 demo: $(INSTALLED) ## Generate the shapes data, train, evaluate and write images into output/shapes
 	$(BIN)/python -m catseg.shapes.demo --output output/shapes $(ARGS)
 
-test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) ## Run the tests, on all processor cores
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+test-lowest: $(LOWEST)/catseg-installed ## Run the quick tests on the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest --numprocesses auto --dist worksteal -m "not slow" \
+	    tests/modeling tests/checkpoint tests/data tests/evaluation tests/engine/test_training_step.py $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and the import rule
 	$(BIN)/python -m ruff check .
@@ -33,6 +38,13 @@ lint: $(INSTALLED) ## Check style, types and the import rule
 format: $(INSTALLED) ## Format the code and repair what ruff can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+$(LOWEST)/catseg-installed: requirements-lowest.txt pyproject.toml $(wildcard tools/*.py)
+	rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
+	$(LOWEST)/bin/python -m pip install --quiet --requirement requirements-lowest.txt
+	$(LOWEST)/bin/python tools/install_detectron2.py
+	touch $@
 
 lock: ## Renew requirements.lock: the newest versions that pyproject.toml allows
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

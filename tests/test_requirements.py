@@ -64,3 +64,13 @@ def test_packages_of_one_platform_are_marked():
     marked = {name for name, requirement in locked().items() if requirement.marker}
     assert marked == {name for name in locked() if name.startswith(("cuda-", "nvidia-", "triton"))}
     assert {str(locked()[name].marker) for name in marked} == {'platform_system == "Linux"'}
+
+
+def test_the_lowest_versions_are_those_of_the_ranges():
+    lines = (ROOT / "requirements-lowest.txt").read_text().splitlines()
+    pinned = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines if not line.startswith("#")}
+    for requirement in map(Requirement, [*project()["dependencies"], *project()["optional-dependencies"]["test"]]):
+        [low] = [s.version for s in requirement.specifier if s.operator == ">="] or [None]
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), requirement
+        assert low is None or version == low or version.startswith(f"{low}."), requirement
