@@ -145,7 +145,7 @@ def stages_of(model: CATSeg) -> dict[str, list[tuple[object, str]]]:
     return {
         "text": [(model, "text_features")],
         "CLIP": [(type(model.image_encoder), "encode")],
-        "backbone": [(model.backbone, "forward")],
+        "backbone": [(model.backbone or model.clip_pyramid, "forward")],
         "cost volume": [(aggregator.get_submodule("cost_embedding"), "forward")],
         "spatial": [(layer.get_submodule("spatial"), "forward") for layer in layers],
         "class": [(layer.get_submodule("class_"), "forward") for layer in layers],

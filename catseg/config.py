@@ -104,8 +104,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.FIRST_SYNONYM_ONLY = False  # else the text features of a class's synonyms are averaged
     cfg.MODEL.CLIP.TEXT_CACHE = True  # keep text features on disk, under $CATSEG_CACHE or ~/.cache/catseg
 
-    # MODEL.BACKBONE.NAME is any of Detectron2's or this project's backbones; ClipPyramid takes its maps from CLIP's own
-    # image encoder. SIZE is one of the family's sizes, where it has them (D2SwinTransformer has keys of its own).
+    # MODEL.BACKBONE.NAME is any of Detectron2's or this project's backbones; with "", guidance comes from CLIP's image
+    # encoder (CAT-Seg v2). SIZE is one of the sizes of the family, if it has any (D2SwinTransformer has its own keys).
     cfg.MODEL.BACKBONE.SIZE = ""
     cfg.MODEL.BACKBONE.DROP_PATH_RATE = 0.3  # stochastic depth of the last block; it rises linearly from 0
 

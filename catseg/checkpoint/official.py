@@ -7,8 +7,8 @@ _AGGREGATOR = "sem_seg_head.aggregator."
 CAT_SEG = RenameTable(
     source="CAT-Seg, as the authors publish it",
     renames=(
-        (r"upsample1\.", "backbone.upsample_res3."),
-        (r"upsample2\.", "backbone.upsample_res2."),
+        (r"upsample1\.", "clip_pyramid.upsample_res3."),
+        (r"upsample2\.", "clip_pyramid.upsample_res2."),
         (r"sem_seg_head\.predictor\.clip_model\.", "clip."),
         (r"sem_seg_head\.predictor\.transformer\.", _AGGREGATOR),
         (rf"{_AGGREGATOR}conv1\.", f"{_AGGREGATOR}cost_embedding.conv."),

@@ -1,13 +1,14 @@
 """CAT-Seg as a Detectron2 meta-architecture: backbone, CLIP and aggregation head (arXiv 2303.11797).
 
-Versions 1 and 2 differ in options of the parts; the backbone of version 2 is `ClipPyramid`.
+Version 1 takes its guidance maps from a backbone, version 2 from CLIP's image encoder. Other differences are options of
+the parts.
 Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -39,7 +40,8 @@ class CATSeg(nn.Module):
     def __init__(
         self,
         *,
-        backbone: Backbone,
+        backbone: Backbone | None,
+        clip_pyramid: ClipPyramid | None = None,
         clip: CLIP,
         image_encoder: DenseImageEncoder,
         text_encoder: TextEncoder,
@@ -56,7 +58,8 @@ class CATSeg(nn.Module):
         """Join the parts.
 
         Args:
-            backbone: computes guidance maps from crops or, if it is a `ClipPyramid`, from blocks of the image encoder.
+            backbone: computes guidance maps from crops (CAT-Seg v1).
+            clip_pyramid: computes them from blocks of the image encoder, where there is no backbone (CAT-Seg v2).
             clip: owns the parameters that `image_encoder` and `text_encoder` use.
             image_encoder: computes dense features on the grid of the cost volume.
             text_encoder: computes text features of class names.
@@ -69,9 +72,16 @@ class CATSeg(nn.Module):
             chunk_sizes: how much goes through the network at once.
             test_dtype: computing type of inference; float32 means that of the weights, others go through autocast.
             compiled: apply `torch.compile` to the repeated blocks when they are first called.
+
+        Raises:
+            ValueError: unless there is either a backbone or a `ClipPyramid`.
         """
         super().__init__()
+        if (backbone is None) == (clip_pyramid is None):
+            raise ValueError("guidance maps come from either a backbone or a ClipPyramid: give one of them")
         self.backbone = backbone
+        self.clip_pyramid = clip_pyramid
+        self.register_load_state_dict_pre_hook(_rename_earlier_names)
         self.clip = clip
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -93,18 +103,21 @@ class CATSeg(nn.Module):
         """Build every part from a config that went through `add_catseg_config`."""
         head = cfg.MODEL.SEM_SEG_HEAD
         parts = clip_parts_from_config(cfg)
-        backbone = build_backbone(cfg)
-        _set_backbone_trainable(backbone, trained=cfg.SOLVER.BACKBONE_MULTIPLIER > 0)
+        has_backbone = bool(cfg.MODEL.BACKBONE.NAME)
+        guide = build_backbone(cfg) if has_backbone else ClipPyramid(cfg)
+        if has_backbone:
+            _set_backbone_trainable(guide, trained=cfg.SOLVER.BACKBONE_MULTIPLIER > 0)
         sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(head.NAME)(
             cfg,
-            backbone.output_shape(),
+            guide.output_shape(),
             text_dim=parts["clip"].visual.output_dim,
             num_templates=len(parts["text_encoder"].templates),
         )
         rows, columns = head.FEATURE_RESOLUTION
         return {
             **parts,
-            "backbone": backbone,
+            "backbone": guide if has_backbone else None,
+            "clip_pyramid": None if has_backbone else guide,
             "sem_seg_head": sem_seg_head,
             "backbone_input": ImageInput(
                 mean=cfg.MODEL.PIXEL_MEAN,
@@ -216,10 +229,12 @@ class CATSeg(nn.Module):
 
     def image_features(self, crops: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute `dense_features` of crops `(B, 3, h, w)`, and their guidance maps by name."""
-        if not isinstance(self.backbone, ClipPyramid):
+        if self.backbone is not None:
             return self.dense_features(crops), self.backbone(self.backbone_input(crops))
-        dense, tokens = self.image_encoder.encode(self.clip_input(crops), blocks=self.backbone.blocks)
-        return dense, self.backbone(dense[:, 1:].transpose(1, 2).unflatten(2, self.image_encoder.grid), tokens)
+        pyramid = cast(ClipPyramid, self.clip_pyramid)
+        dense, tokens = self.image_encoder.encode(self.clip_input(crops), blocks=pyramid.blocks)
+        grid = dense[:, 1:].transpose(1, 2).unflatten(2, self.image_encoder.grid)
+        return dense, pyramid(grid, tokens)
 
     def text_features(self, names: Sequence[str]) -> Tensor:
         """Encode class names as text features `(T, P, C)`, L2-normalised, on the model's device.
@@ -284,3 +299,9 @@ def _set_backbone_trainable(backbone: nn.Module, *, trained: bool) -> None:
     for name, parameter in backbone.named_parameters():
         if not trained or "norm0" in name:
             parameter.requires_grad_(False)
+
+
+def _rename_earlier_names(_module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Rename, in place, what earlier checkpoints of this project call `backbone`: the parameters of `ClipPyramid`."""
+    for name in [name for name in state if name.startswith(f"{prefix}backbone.upsample_res")]:
+        state[f"{prefix}clip_pyramid.{name.removeprefix(f'{prefix}backbone.')}"] = state.pop(name)

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 # What version 2 has in common, whatever the config file says of it.
 _VERSION_2: dict[str, Any] = {
-    "MODEL.BACKBONE.NAME": "ClipPyramid",
+    "MODEL.BACKBONE.NAME": "",
     "MODEL.CLIP.CLASS_TOKEN_RESIDUAL": True,
     "MODEL.CLIP.FINETUNE": "query_value",
     "MODEL.CLIP.FIRST_SYNONYM_ONLY": True,

@@ -184,7 +184,8 @@ def _recorded(model: CATSeg) -> Iterator[dict[str, Tensor]]:
 
         return part.register_forward_hook(hook)
 
-    handles = [model.backbone.register_forward_hook(keep_maps), keep(aggregator.cost_embedding, COST_EMBEDDING)]
+    guide = cast(nn.Module, model.backbone or model.clip_pyramid)
+    handles = [guide.register_forward_hook(keep_maps), keep(aggregator.cost_embedding, COST_EMBEDDING)]
     for i, layer in enumerate(cast(Iterable[AggregationLayer], aggregator.layers)):
         handles += [keep(layer.spatial, f"spatial_{i}"), keep(layer, f"aggregated_{i}")]
     try:

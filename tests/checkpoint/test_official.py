@@ -8,8 +8,8 @@ from catseg.checkpoint.official import CAT_SEG
     [
         ("backbone.norm0.weight", "backbone.norm0.weight"),
         ("backbone.stem.conv1.norm.running_var", "backbone.stem.conv1.norm.running_var"),
-        ("upsample1.weight", "backbone.upsample_res3.weight"),
-        ("upsample2.bias", "backbone.upsample_res2.bias"),
+        ("upsample1.weight", "clip_pyramid.upsample_res3.weight"),
+        ("upsample2.bias", "clip_pyramid.upsample_res2.bias"),
         ("transformer.layers.1.attention.padding_tokens", "layers.1.class_.padding_tokens"),
         ("transformer.conv1.weight", "cost_embedding.conv.weight"),
         ("transformer.decoder_guidance_projection.1.0.bias", "guidance.decoder.1.bias"),

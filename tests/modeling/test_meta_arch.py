@@ -184,11 +184,10 @@ def test_resnet_serves_as_backbone(tmp_path: Path) -> None:
 
 
 VERSION_2 = {
-    "MODEL__BACKBONE__NAME": "ClipPyramid",
+    "MODEL__BACKBONE__NAME": "",
     "MODEL__CLIP__FINETUNE": "query_value",
     "MODEL__CLIP__CLASS_TOKEN_RESIDUAL": True,
     "MODEL__CLIP__FIRST_SYNONYM_ONLY": True,
-    "SOLVER__BACKBONE_MULTIPLIER": 1.0,
 }
 
 
@@ -321,3 +320,11 @@ def test_large_images_are_merged_a_few_classes_at_a_time(model: CATSeg, monkeypa
 def test_small_maps_are_worked_on_in_larger_chunks(tmp_path: Path, cells: int, classes: int) -> None:
     options = {"MODEL__SEM_SEG_HEAD__FEATURE_RESOLUTION": [cells, cells], "TEST__CLASS_MAPS_PER_CHUNK": 0}
     assert tiny_model(tmp_path, **options).chunk_sizes.class_maps == classes
+
+
+def test_checkpoints_that_call_the_pyramid_backbone_still_load(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path, **VERSION_2)
+    earlier = {name.replace("clip_pyramid.", "backbone."): torch.ones_like(x) for name, x in model.state_dict().items()}
+    assert "backbone.upsample_res2.weight" in earlier
+    model.load_state_dict(earlier)
+    assert (model.clip_pyramid.upsample_res3.weight == 1).all()

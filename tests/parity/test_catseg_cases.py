@@ -97,7 +97,7 @@ def test_version_2(small: ReferenceCase, tmp_path: Path, attention: str) -> None
 
 
 def test_weights_of_the_other_version_are_refused(small: ReferenceCase, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"unknown: backbone\.patch_embed.* missing: backbone\.upsample_res2"):
+    with pytest.raises(ValueError, match=r"unknown: backbone\.patch_embed.* missing: clip_pyramid\.upsample_res2"):
         build_catseg(replace(small, config=small.config | {"version": "v2", "config_file": "vitb_384.yaml"}), tmp_path)
 
 

@@ -1,11 +1,10 @@
-"""Guidance maps from CLIP's own image encoder, in place of a backbone's (CAT-Seg v2)."""
+"""Guidance maps from blocks of CLIP's image encoder, in place of a backbone (CAT-Seg v2)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from catseg.modeling.clip.loading import model_config
@@ -13,10 +12,11 @@ from catseg.modeling.clip.loading import model_config
 # open_clip's own defaults.
 _WIDTH, _LAYERS = 768, 12
 
+STRIDES = {"res2": 4, "res3": 8, "res4": 16}
 
-@BACKBONE_REGISTRY.register()
-class ClipPyramid(Backbone):
-    """Makes a backbone's maps out of what CLIP's image encoder computes anyway, two of them with learned upsamplings.
+
+class ClipPyramid(nn.Module):
+    """Makes guidance maps from what CLIP's image encoder computes anyway, two of them by learned upsamplings.
 
     `res4` are the dense features, `res3` the tokens after a third of the blocks at twice their resolution, `res2` those
     after two thirds at four times. Strides are in pixels of a crop of 16 for each patch.
@@ -39,12 +39,10 @@ class ClipPyramid(Backbone):
         self.blocks = (max(0, 2 * layers // 3 - 1), max(0, layers // 3 - 1))
         self.upsample_res2 = nn.ConvTranspose2d(width, channels[0], 4, stride=4)
         self.upsample_res3 = nn.ConvTranspose2d(width, channels[1], 2, stride=2)
-        self._out_features = ["res2", "res3", "res4"]
-        self._out_feature_channels = {"res2": channels[0], "res3": channels[1], "res4": output_dim}
-        self._out_feature_strides = {"res2": 4, "res3": 8, "res4": 16}
+        self._channels = {"res2": channels[0], "res3": channels[1], "res4": output_dim}
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Read the sizes of `MODEL.CLIP.NAME`."""
         config = model_config(cfg.MODEL.CLIP.NAME)
         vision = config["vision_cfg"]
@@ -53,6 +51,10 @@ class ClipPyramid(Backbone):
             "layers": vision.get("layers", _LAYERS),
             "output_dim": config["embed_dim"],
         }
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Return channels and stride of each map, as Detectron2's backbones do."""
+        return {name: ShapeSpec(channels=self._channels[name], stride=stride) for name, stride in STRIDES.items()}
 
     def forward(self, dense: Tensor, tokens: Sequence[Tensor]) -> dict[str, Tensor]:
         """Make the maps.

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from detectron2.modeling import build_backbone
 
 from catseg.config import load_config
 from catseg.modeling.clip.clip_pyramid import ClipPyramid
@@ -10,8 +9,7 @@ from catseg.modeling.clip.clip_pyramid import ClipPyramid
     ("config", "blocks", "width", "output_dim"), [("base", (7, 3), 768, 512), ("large", (15, 7), 1024, 768)]
 )
 def test_published_sizes(config: str, blocks: tuple[int, int], width: int, output_dim: int) -> None:
-    pyramid = build_backbone(load_config(f"configs/catseg_v2_{config}.yaml"))
-    assert isinstance(pyramid, ClipPyramid)
+    pyramid = ClipPyramid(load_config(f"configs/catseg_v2_{config}.yaml"))
     assert pyramid.blocks == blocks
     assert pyramid.upsample_res2.weight.shape == (width, 128, 4, 4)
     assert pyramid.upsample_res3.weight.shape == (width, 256, 2, 2)
