@@ -1,4 +1,4 @@
-"""What TEST.MAX_CLASSES saves and what it costs, on the images of a test set.
+"""Savings and cost of TEST.MAX_CLASSES on the images of a test set.
 
     python benchmarks/class_limit.py --config configs/catseg_shapes.yaml --limits 18 9 --opts MODEL.WEIGHTS model.pth
 

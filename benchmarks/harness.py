@@ -1,4 +1,4 @@
-"""What the benchmarks share: a measure of the machine, fair timing and memory peaks. `reports` lays out what is found.
+"""Shared parts of the benchmarks: calibration of the machine, fair timing and memory peaks; see also `reports`.
 
 Machines differ and are shared with other work. So times come with that of a fixed matrix product, alternatives are
 timed in turn rather than one after the other, and each time comes with its spread.
@@ -116,7 +116,7 @@ def time_in_turn(
 
 
 def work_clock() -> Clock:
-    """What tells how long a computation takes: processor time where one thread computes, else the time that passes."""
+    """Return the clock: processor time if one thread computes, else wall-clock time."""
     return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 

@@ -44,7 +44,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """Settings of a measurement.
 
     Attributes:
         config: a config file.
@@ -72,7 +72,7 @@ class Case:
 
 @dataclass
 class Result:
-    """What was found of a case.
+    """Result of a measurement.
 
     Attributes:
         timing: the runs.
@@ -114,7 +114,7 @@ class Network:
         self.plain = PlainCATSeg(self.model, self.cfg).eval() if case.plain else None
 
     def call(self, case: Case, *, labels: bool = True) -> Callable[[], Tensor]:
-        """What computes a case: labels `(H, W)`, or probabilities `(T, H, W)`."""
+        """Return the function to measure: it computes labels `(H, W)`, or probabilities `(T, H, W)`."""
         image = random_image(*case.size)
         self.model.set_vocabulary([f"class {i}" for i in range(case.classes)])
         text = self.model.text_features(self.model.classes)

@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table, as JSON, as an image, and beside what was found earlier."""
+"""Results of a benchmark as a table, JSON or plot, and compared with an earlier report."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from catseg.atomic import atomic_path
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark found.
+    """Results of a benchmark.
 
     Attributes:
         title: what was compared.
@@ -85,7 +85,7 @@ def comparison(report: Report, earlier: Mapping[str, Any]) -> list[dict[str, str
 
 
 def differences(report: Report, earlier: Mapping[str, Any]) -> list[str]:
-    """What makes a comparison with an earlier report, as read from JSON, unfair: a line for each."""
+    """List differences in settings that make a comparison with an earlier report unfair, a line for each."""
     now = {"title": report.title, **report.settings, **report.machine}
     before = {"title": earlier.get("title"), **earlier["settings"], **earlier.get("machine", {})}
     names = [name for name in now if name != "rounds" and name in before and before[name] != now[name]]

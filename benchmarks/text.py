@@ -38,7 +38,7 @@ DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Task:
-    """What is encoded: a config, overrides, a vocabulary, how many of its classes, and threads of the processor."""
+    """Settings: a config, overrides, a vocabulary, how many of its classes, and CPU threads."""
 
     config: str
     options: tuple[str, ...]

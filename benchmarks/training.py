@@ -34,7 +34,7 @@ NETWORKS = ("ours", "plain")
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on: a config, overrides, crops per batch, classes, and threads of the processor."""
+    """Settings: a config, overrides, crops per batch, classes, and CPU threads."""
 
     config: str
     options: tuple[str, ...]

@@ -78,7 +78,7 @@ def write_distribution(files: dict[str, bytes], folder: Path) -> None:
 
 
 def _target(parts: tuple[str, ...]) -> str | None:
-    """Where a file of the archive goes, below site-packages; None if it is not installed."""
+    """Map a file of the archive to its place below site-packages; None if it is not installed."""
     if parts == ("LICENSE",):
         return f"{DIST_INFO}/licenses/LICENSE"
     if parts[:1] == ("detectron2",):

@@ -6,17 +6,17 @@ class MissingOperatorError(AttributeError, RuntimeError):
 
 
 def get_compiler_version() -> str:
-    """What Detectron2's report of the environment shows as the compiler."""
+    """Return the compiler for Detectron2's report of the environment."""
     return "none: installed without compiled operators"
 
 
 def get_cuda_version() -> str:
-    """What Detectron2's report of the environment shows as the CUDA compiler."""
+    """Return the CUDA compiler for Detectron2's report of the environment."""
     return "not available"
 
 
 def has_cuda() -> bool:
-    """Whether the operators were built for CUDA."""
+    """Tell whether the operators were built for CUDA."""
     return False
 
 

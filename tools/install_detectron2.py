@@ -54,7 +54,7 @@ class InstallError(RuntimeError):
 
 @dataclass(frozen=True)
 class Probe:
-    """What a fresh Python finds when it imports Detectron2.
+    """Result of importing Detectron2 in a fresh Python.
 
     `state` is "absent", "works" or "broken"; `error` is set when it is broken, `version` when it works.
     """

@@ -37,7 +37,7 @@ class HeadSizes:
 
 
 class Attention(nn.Module):
-    """What both attentions have: queries and keys from tokens with guidance, values from tokens alone."""
+    """Base of both attentions: queries and keys from tokens with guidance, values from tokens alone."""
 
     def __init__(self, dim: int, guidance_dim: int, heads: int) -> None:
         super().__init__()

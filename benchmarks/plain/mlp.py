@@ -1,4 +1,4 @@
-"""What several plain transcriptions have in common."""
+"""The MLP of transformer blocks."""
 
 from torch import Tensor, nn
 

@@ -23,7 +23,7 @@ def reverse(windows: Tensor, window: int, height: int, width: int) -> Tensor:
 
 
 def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
-    """What to add to the scores of each window, `(windows, tokens, tokens)`: -100 between tokens of other regions."""
+    """Return the attention mask of each window, `(windows, tokens, tokens)`: -100 between different regions."""
     regions = torch.zeros(1, height, width, 1)
     slices = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     count = 0

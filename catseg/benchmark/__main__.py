@@ -76,7 +76,7 @@ class Work:
 
 @dataclass
 class Benchmark:
-    """What the command line asks for, and how far it is.
+    """The pairs that the command line asks for, and their progress.
 
     Attributes:
         args: of the command line.

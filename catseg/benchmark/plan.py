@@ -1,4 +1,4 @@
-"""Which models and data sets the command line means."""
+"""Models and data sets named on the command line."""
 
 import difflib
 import re

@@ -1,4 +1,4 @@
-"""What the authors of CAT-Seg published about their models: mIoU on the benchmarks, with the source of each number."""
+"""Published mIoU of the CAT-Seg models on the benchmarks, with the source of each number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ V2_SOURCE = f"{_REPOSITORY}, present README: pretrained models (paper: CVPR 2024
 
 @dataclass(frozen=True)
 class Published:
-    """What is published about a model that was trained on COCO-Stuff.
+    """Published facts about a model that was trained on COCO-Stuff.
 
     Attributes:
         guidance: the backbone beside CLIP, "-" for none.

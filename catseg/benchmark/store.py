@@ -1,4 +1,4 @@
-"""What is kept of each evaluated pair of model and data set, and whether it still holds.
+"""Stored results of each evaluated pair of model and data set, and whether they are still valid.
 
 A pair has a folder of its own, `pairs/<model>/<dataset>`. Its file `pair.json` is written last: a pair without it, or
 with other settings in it, is evaluated again.
@@ -23,7 +23,7 @@ _TEST_KEYS = ("SLIDING_WINDOW", "SLIDING_SIZE", "SLIDING_KERNEL", "SLIDING_OVERL
 
 
 def pair_folder(output: Path, pair: Pair) -> Path:
-    """Where everything of a pair goes."""
+    """Return the folder of a pair."""
     return output / "pairs" / pair.model.folder / pair.dataset
 
 

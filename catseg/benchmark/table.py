@@ -55,7 +55,7 @@ class Row:
 
     @property
     def partial(self) -> bool:
-        """Whether images of the data set were missing."""
+        """Tell whether images of the data set were missing."""
         return self.complete_images is not None and self.images != self.complete_images
 
 

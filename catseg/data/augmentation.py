@@ -1,4 +1,4 @@
-"""What a training image goes through, in the published order: resize, crop, colour, flip, pad."""
+"""Augmentation of training images in the published order: resize, crop, colour, flip, pad."""
 
 from collections.abc import Sequence
 

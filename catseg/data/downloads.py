@@ -1,4 +1,4 @@
-"""Where the originals of the data sets are, and how they are unpacked."""
+"""Sources of the original data sets, and how to unpack them."""
 
 import shlex
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How the network is computed: in which type, how much at once, and compiled or not."""
+"""Computing type, chunk sizes and compilation of the network."""
 
 import logging
 from itertools import chain

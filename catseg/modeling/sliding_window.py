@@ -1,4 +1,4 @@
-"""How an image is cut into the network's square crops and how their results become one map again.
+"""Splitting of images into square crops for the network, and merging of their logits.
 
 Pure tensors, no network. A view of the image is anything with `split` and `merge`.
 Shapes: N windows, T classes, h x w logits of a crop, k the side of a window in pixels.
@@ -99,7 +99,7 @@ class SlidingWindow:
         ]
 
     def coverage(self, image_size: tuple[int, int]) -> Tensor:
-        """How many windows cover each pixel of the working size: `(H, W)`, at least 1 everywhere."""
+        """Count the windows that cover each pixel of the working size: `(H, W)`, at least 1 everywhere."""
         count = torch.zeros(self.working_size(image_size))
         for rows, columns in self.windows(image_size):
             count[rows, columns] += 1

@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is a number within tolerance."""
+        """Tell whether the error is a number within tolerance."""
         return self.error <= self.tolerance
 
 

@@ -1,4 +1,4 @@
-"""How far gradients depend on which side of 0 rounding puts the input of a ReLU.
+"""Sensitivity of gradients to ReLUs whose inputs are 0 but for rounding.
 
 The derivative of a ReLU jumps at 0. Among the millions of inputs of one training step some lie so close to it that
 two exact implementations, which round differently, take different sides; everything before such a ReLU then gets

@@ -52,18 +52,18 @@ class BackboneJob(Job):
 
     @property
     def clip_folder(self) -> Path:
-        """Where the CLIP is."""
+        """Return the folder of the CLIP."""
         return self.output / "clip" / CLIP
 
     @property
     def run_folder(self) -> Path:
-        """Where CAT-Seg goes."""
+        """Return the output folder of CAT-Seg."""
         return self.output / "backbones" / self.name
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run.
+    """Outcome of a run.
 
     Attributes:
         name: of the backbone.

@@ -129,7 +129,7 @@ def _batches(
 
 @dataclass(frozen=True)
 class Locality:
-    """How well dense features say what is where, before any training on label maps.
+    """Localisation accuracy of dense features before any training on label maps.
 
     Attributes:
         told: share of pixels whose nearest name among those of all patches is right, 0..1, over the pixels of patches

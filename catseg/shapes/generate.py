@@ -69,7 +69,7 @@ def generate_shapes(root: Path, *, seed: int = 0, size: int = 64, counts: Mappin
 
 
 def _is_complete(split: Split, digests: Mapping[str, str]) -> bool:
-    """Whether a split is as its checksum says; one that was changed is deleted, one that was not finished is kept."""
+    """Tell whether a split matches its checksum; a changed one is deleted, an unfinished one is kept."""
     expected = digests.get(split.name)
     if expected is None or split.digest() == expected:
         return expected is not None

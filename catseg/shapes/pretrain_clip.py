@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What makes a CLIP.
+    """Settings of a CLIP pretraining.
 
     Attributes:
         seed: of weights and pairs.

@@ -52,12 +52,12 @@ class Job:
 
     @property
     def clip_folder(self) -> Path:
-        """Where the CLIP goes."""
+        """Return the output folder of the CLIP."""
         return self.output / "clip" / self.name
 
     @property
     def run_folder(self) -> Path:
-        """Where CAT-Seg goes."""
+        """Return the output folder of CAT-Seg."""
         return self.output / "runs" / self.name
 
 
@@ -150,7 +150,7 @@ def _train_and_evaluate(cfg: CfgNode, bar: HookBase) -> tuple[dict[str, float], 
 
 
 def _elsewhere(cfg: CfgNode, folder: str) -> CfgNode:
-    """The same config, for an evaluation that writes to a subfolder, and no label maps."""
+    """Return the config for a further evaluation, which writes to a subfolder and saves no label maps."""
     other = cfg.clone()
     other.defrost()
     other.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / folder)
@@ -172,7 +172,7 @@ class RawCostVolume(torch.nn.Module):
 
     @torch.no_grad()
     def predict_labels(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
-        """As `CATSeg.predict_labels`, without scores."""
+        """Predict label maps as `CATSeg.predict_labels` does, without scores."""
         model = self.model
         text = F.normalize(model.text_features(model.classes).mean(dim=1), dim=-1)
         results = []

@@ -30,7 +30,7 @@ _BACKGROUND_OF = torch.tensor([BACKGROUNDS.index(name) if name in BACKGROUNDS el
 
 @dataclass(frozen=True)
 class Scenes:
-    """What N images show.
+    """Contents of N images.
 
     Attributes:
         objects: (N, K) class numbers of the patches, -1 where there is none; patches fill the first places.

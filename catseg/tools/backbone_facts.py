@@ -1,4 +1,4 @@
-"""What authors publish about their backbones: accuracies, where they are from, and the licence of the weights.
+"""Published accuracies of the backbones, with sources, and the licences of the weights.
 
 Accuracies are the authors' own, of the models that they publish. A number that could not be traced to its source is
 left out.
@@ -23,7 +23,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Family:
-    """What is known of a family.
+    """Published facts about a family.
 
     Attributes:
         paper: arXiv number.

@@ -27,7 +27,7 @@ _WORKERS = 4  # threads that read files for their checksums
 
 @dataclass(frozen=True)
 class Status:
-    """What is there of a split.
+    """State of a split on this machine.
 
     Attributes:
         spec: the split.
@@ -45,12 +45,12 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        """Whether it can be evaluated on, completely."""
+        """Tell whether it is complete."""
         return self.label_maps == self.spec.image_count and not self.problem
 
     @property
     def summary(self) -> str:
-        """How far it is, in a few words."""
+        """Describe its state in a few words."""
         if self.problem:
             return f"incomplete: {self.problem}"
         if self.ready:

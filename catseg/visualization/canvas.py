@@ -1,4 +1,4 @@
-"""What all images have in common: paper, sizes, and how parts are put together."""
+"""Shared parts of all drawings: background, sizes, and layout."""
 
 from collections.abc import Sequence
 

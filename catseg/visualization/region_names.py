@@ -1,4 +1,4 @@
-"""Where to write class names: inside large regions, without covering one another."""
+"""Placement of class names inside large regions, without overlap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is to be made of a download: one job per image, and whether all that it needs is there."""
+"""Jobs that prepare a download, one per image, and checks that their inputs are there."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Made:
-    """What a recipe makes of a job.
+    """Result of a job.
 
     Attributes:
         labels: class or ignored label of each pixel, (H, W).
@@ -54,7 +54,7 @@ class Made:
 
 
 class Recipe(Protocol):
-    """How the label maps of a split are made. It goes to other processes, so it can be pickled."""
+    """Makes the label maps of a split; it is pickled, since jobs run in several processes."""
 
     def find(self, spec: DatasetSpec, root: Path) -> list[Job]:
         """List all jobs of a split.

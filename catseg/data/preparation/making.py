@@ -27,7 +27,7 @@ class CannotWriteError(Exception):
 
 @dataclass
 class Outcome:
-    """How the jobs of a split ended.
+    """Outcome of the jobs of a split.
 
     Attributes:
         ready: names of the images whose files are there.

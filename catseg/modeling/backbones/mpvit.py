@@ -49,7 +49,7 @@ def _path_embedding(dim: int, stride: int) -> nn.Sequential:
 
 
 class RelativePosition(nn.ModuleList):
-    """What each query sees of the values around it: depthwise convolutions of the values, larger for later heads."""
+    """Convolutional relative position encoding: depthwise convolutions of the values, larger for later heads."""
 
     def __init__(self, dim: int) -> None:
         head_dim = dim // NUM_HEADS

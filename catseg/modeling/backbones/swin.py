@@ -41,7 +41,7 @@ class PaddedSwinBlock(SwinTransformerBlock):
         attn, (window, _), (shift, _) = self.attn, self.window_size, self.shift_size
         height, width = x.shape[1:3]
         padding = (0, 0, 0, -width % window, 0, -height % window)
-        # What a linear layer makes of padding is its bias, so that padding comes after it.
+        # A linear layer maps padding to its bias, so padding after it is the same and cheaper.
         qkv = F.pad(F.linear(x, attn.qkv.weight), padding) + attn.qkv.bias if any(padding) else attn.qkv(x)
         size = (qkv.shape[1], qkv.shape[2])
         if shift:
@@ -54,7 +54,7 @@ class PaddedSwinBlock(SwinTransformerBlock):
         return attn.proj(out[:, :height, :width])
 
     def _bias(self, size: tuple[int, int], like: Tensor) -> Tensor:
-        """What is added to the scores, for a padded map of `size`: `(1, windows * heads, w * w, w * w)`."""
+        """Return position bias plus shift mask for a padded map of `size`: `(1, windows * heads, w * w, w * w)`."""
         (window, _), (shift, _) = self.window_size, self.shift_size
         windows = (size[0] // window) * (size[1] // window)
         bias = self.attn._get_rel_pos_bias().expand(windows, -1, -1, -1)

@@ -30,7 +30,7 @@ ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size"
 
 @dataclass(frozen=True)
 class TimmModel:
-    """What a timm model is like.
+    """Properties of a timm model.
 
     Attributes:
         channels: width of each map it can give, in the order in which it computes them.
@@ -48,11 +48,11 @@ class TimmModel:
 
     @property
     def multiple(self) -> int:
-        """What the sides of its images must be multiples of, in pixels."""
+        """Return the number of pixels that image sides must be multiples of."""
         return math.lcm(*self.strides)
 
     def pyramid(self, levels: int) -> list[int]:
-        """Which of its maps to take, finest first, if `levels` are wanted.
+        """Choose `levels` of its maps, finest first.
 
         That is the last map of each stride of 4 or more. A model with too few strides, such as a plain transformer,
         gives maps from evenly spread depths instead, if it has enough.

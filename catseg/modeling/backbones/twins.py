@@ -74,7 +74,7 @@ class TwinsStage(nn.Module):
 
 
 class Twins(SizedBackbone):
-    """What both kinds of Twins share: maps `res2` to `res5` at strides 4, 8, 16 and 32; sides are rounded down.
+    """Base of both kinds of Twins: maps `res2` to `res5` at strides 4, 8, 16 and 32; sides are rounded down.
 
     Stages beyond the last map that is asked for are not built.
     """

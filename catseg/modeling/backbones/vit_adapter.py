@@ -161,7 +161,7 @@ class ViTAdapter(SizedBackbone):
 
     @property
     def size_divisibility(self) -> int:
-        """What the sides of images must be multiples of."""
+        """Number of pixels that image sides must be multiples of."""
         return STRIDES[-1]
 
     def stage_modules(self) -> list[list[nn.Module | nn.Parameter]]:

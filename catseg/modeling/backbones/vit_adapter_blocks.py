@@ -24,7 +24,7 @@ layer_norm = partial(nn.LayerNorm, eps=EPSILON)
 
 
 class Layout(NamedTuple):
-    """Where tokens and cells lie."""
+    """Sizes of the token grid and of the maps."""
 
     token_grid: tuple[int, int]
     pyramid_grids: tuple[tuple[int, int], ...]
@@ -47,7 +47,7 @@ class Layout(NamedTuple):
 
 
 def join_levels(maps: Sequence[Tensor]) -> Tensor:
-    """Undo `Layout.split`: maps `(B, C, rows, columns)` to `(B, N, C)`."""
+    """Invert `Layout.split`: maps `(B, C, rows, columns)` to `(B, N, C)`."""
     return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
 
 
@@ -177,7 +177,7 @@ class Extractor(nn.Module):
 
 
 class Interaction(nn.Module):
-    """What encloses a run of ViT blocks: an injector before it, an extractor after it, and perhaps more of them.
+    """Injector before and extractors after a run of ViT blocks.
 
     The backbone calls the parts; this only builds and holds them.
     """

@@ -1,4 +1,4 @@
-"""Which parameters of CLIP train along with CAT-Seg."""
+"""Selection of the CLIP parameters that are fine-tuned."""
 
 import re
 

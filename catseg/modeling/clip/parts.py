@@ -1,4 +1,4 @@
-"""What `MODEL.CLIP` of a config describes: the CLIP model, and what reads images and words with it."""
+"""Build the parts that `MODEL.CLIP` describes: the CLIP model, its image encoder and its text encoder."""
 
 from typing import Any
 

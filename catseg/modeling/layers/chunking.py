@@ -11,7 +11,7 @@ MERGED_PIXELS = 2**24  # of all full-size maps that are merged at once, whatever
 
 @dataclass(frozen=True)
 class ChunkSizes:
-    """How much goes through the network at once. Results do not depend on it; time and memory do.
+    """Amount of work that goes through the network at once; results do not depend on it, time and memory do.
 
     Attributes:
         crops: crops that CLIP and the backbone encode at once in inference.
