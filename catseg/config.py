@@ -161,7 +161,10 @@ def _add_solver_keys(cfg: CfgNode) -> None:
 
 def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_WINDOW = True  # else the image is squeezed into one crop
-    cfg.TEST.SLIDING_SIZE = [640, 640]  # rows and columns the image is resized to; 0 keeps the image's own
+    # Detectron2 first resizes images, with averaging, to INPUT.MIN_SIZE_TEST (length of the shorter side; 0 for none)
+    # and at most INPUT.MAX_SIZE_TEST. SLIDING_SIZE are the rows and columns to which the network resizes the outcome,
+    # without averaging; 0 0 keeps its size.
+    cfg.TEST.SLIDING_SIZE = [640, 640]
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
     cfg.TEST.IMS_PER_BATCH = 1  # images that a process evaluates at once: their windows share the chunks below

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +20,7 @@ import catseg.modeling  # noqa: F401  (puts CATSeg and its parts into Detectron2
 from catseg.atomic import atomic_path
 from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
 from catseg.config import load_config
+from catseg.data.inference_sample import inference_resize, inference_sample
 from catseg.data.registration import register_datasets
 from catseg.image_io import read_image, to_rgb
 from catseg.modeling.tta import add_test_time_augmentation
@@ -134,13 +136,22 @@ class Predictor:
 
     Attributes:
         model: a `CATSeg`, in evaluation mode.
+        resize: what images go through first, see `catseg.data.inference_sample`.
         classes: the names that are looked for when a call gives none.
         trained: whether weights were loaded for all of the model; otherwise its results are random.
     """
 
-    def __init__(self, *, model: Model, classes: Sequence[str] | None = None, trained: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        model: Model,
+        resize: T.AugmentationList,
+        classes: Sequence[str] | None = None,
+        trained: bool = True,
+    ) -> None:
         """Wrap a model; the arguments become the attributes."""
         self.model = model.eval()
+        self.resize = resize
         self.classes = None if classes is None else tuple(classes)
         self.trained = trained
         self._lock = threading.Lock()  # the model has one vocabulary at a time
@@ -174,7 +185,7 @@ class Predictor:
         model, trained = _build(cfg)
         if not trained:
             logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
-        return cls(model=model, classes=names, trained=trained)
+        return cls(model=model, resize=inference_resize(cfg), classes=names, trained=trained)
 
     def __call__(
         self,
@@ -200,9 +211,7 @@ class Predictor:
         """
         names = self._names(classes)
         rgb = read_image(image) if isinstance(image, str | Path) else to_rgb(image)
-        height, width = rgb.shape[:2]
-        # A copy, because the array may be read-only, which torch does not know.
-        inputs = [{"image": torch.tensor(rgb).permute(2, 0, 1), "height": height, "width": width}]
+        inputs = [inference_sample(rgb, self.resize)]
         with self._lock, torch.inference_mode():
             if names != self.model.classes:
                 self.model.set_vocabulary(names)

@@ -63,3 +63,31 @@ def read_classes(path: str | Path, *, num_classes: int, ignore_label: int) -> ND
             f"0..{num_classes - 1}, and {ignore_label} is ignored. Was the data set prepared?"
         )
     return labels
+
+
+def check_label_size(
+    label_file: str | Path, size: tuple[int, ...], image_file: str | Path, image_size: tuple[int, ...]
+) -> None:
+    """Check that a label map has the size of its image.
+
+    Args:
+        label_file: file of the label map.
+        size: its rows and columns.
+        image_file: file of the image.
+        image_size: its rows and columns, upright.
+
+    Raises:
+        ValueError: if the sizes differ. If they are equal when one is turned, the message says what to do about it.
+    """
+    if size == image_size:
+        return
+    hint = ""
+    if size == image_size[::-1]:
+        hint = (
+            ". They are equal when one is turned: label maps are drawn on the image as its EXIF orientation shows it, "
+            'or else the data set says so: MetadataCatalog.get("NAME").set(ignore_exif_orientation=True)'
+        )
+    raise ValueError(
+        f"the label file {label_file} is {size[1]} x {size[0]} pixels, "
+        f"but its image {image_file} is {image_size[1]} x {image_size[0]}{hint}"
+    )

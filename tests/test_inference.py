@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.data.transforms import AugmentationList
 from PIL import Image
 
 from catseg.inference import Predictor, Segmentation
 from tests.tiny import option_words, tiny_model, tiny_options
 
 CONFIG = Path(__file__).parents[1] / "configs" / "catseg_ade150.yaml"
+AS_THEY_ARE = AugmentationList([])
 NAMES = ("wall", "building, edifice", "sky")
 
 
@@ -57,7 +59,7 @@ def image():
 
 
 def test_segmentation_of_every_kind_of_image(model, image, tmp_path):
-    predictor = Predictor(model=model, classes=NAMES)
+    predictor = Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)
     Image.fromarray(image).save(tmp_path / "a.png")
     tensor = torch.from_numpy(image).permute(2, 0, 1)
     for source in (image, Image.fromarray(image), tensor, tmp_path / "a.png", str(tmp_path / "a.png")):
@@ -72,14 +74,14 @@ def test_segmentation_of_every_kind_of_image(model, image, tmp_path):
 
 
 def test_class_scores(model, image):
-    result = Predictor(model=model, classes=NAMES)(image, class_scores=True)
+    result = Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)(image, class_scores=True)
     assert result.class_scores.shape == (3, 30, 40)
     np.testing.assert_array_equal(result.class_scores.argmax(axis=0), result.labels)
     np.testing.assert_array_equal(result.class_scores.max(axis=0), result.scores)
 
 
 def test_classes_of_a_call(model, image, tmp_path):
-    predictor = Predictor(model=model, classes=NAMES)
+    predictor = Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)
     (tmp_path / "names.json").write_text(json.dumps(["dog", "cat"]))
     assert predictor(image, ["sofa", "night sky"]).names == ("sofa", "night sky")
     assert predictor(image, "sofa | couch, cat").names == ("sofa, couch", "cat")
@@ -89,7 +91,7 @@ def test_classes_of_a_call(model, image, tmp_path):
 
 
 def test_the_vocabulary_is_set_only_when_it_changes(model, image):
-    predictor = Predictor(model=model, classes=NAMES)
+    predictor = Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)
     for _ in range(2):
         predictor(image)
         predictor(image, list(NAMES))
@@ -99,7 +101,7 @@ def test_the_vocabulary_is_set_only_when_it_changes(model, image):
 def test_threads_take_turns(model, image, monkeypatch):
     predict = model.predict_labels
     monkeypatch.setattr(model, "predict_labels", lambda inputs: time.sleep(0.01) or predict(inputs))
-    predictor = Predictor(model=model)
+    predictor = Predictor(resize=AS_THEY_ARE, model=model)
     vocabularies = [tuple(f"class {i}" for i in range(1, 2 + n % 5)) for n in range(20)]
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda names: predictor(image, names), vocabularies))
@@ -109,14 +111,14 @@ def test_threads_take_turns(model, image, monkeypatch):
 
 def test_no_classes(model, image):
     with pytest.raises(ValueError, match="no classes to look for"):
-        Predictor(model=model)(image)
+        Predictor(resize=AS_THEY_ARE, model=model)(image)
     with pytest.raises(ValueError, match="repeats the class"):
-        Predictor(model=model)(image, ["cat", "cat"])
+        Predictor(resize=AS_THEY_ARE, model=model)(image, ["cat", "cat"])
 
 
 def test_a_read_only_array(model, image):
     image.flags.writeable = False
-    assert Predictor(model=model, classes=NAMES)(image).labels.shape == (30, 40)
+    assert Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)(image).labels.shape == (30, 40)
 
 
 def test_share():
@@ -127,7 +129,7 @@ def test_share():
 
 
 def test_images_and_files(model, image, tmp_path):
-    result = Predictor(model=model, classes=NAMES)(image, class_scores=True)
+    result = Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)(image, class_scores=True)
     assert result.overlay(legend=False).shape == (390, 520, 3)
     result.save(tmp_path / "overlay.jpg")
     with Image.open(tmp_path / "overlay.jpg") as drawing:
@@ -142,7 +144,7 @@ def test_images_and_files(model, image, tmp_path):
 
 
 def test_class_scores_that_were_not_asked_for(model, image, tmp_path):
-    result = Predictor(model=model, classes=NAMES)(image)
+    result = Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)(image)
     for method in (lambda: result.save_scores(tmp_path / "scores.npz"), result.class_scores_image):
         with pytest.raises(ValueError, match="class_scores=True"):
             method()
@@ -167,7 +169,7 @@ def test_from_config_with_the_classes_of_the_test_set(options, image, caplog):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (97, 31)])
 def test_any_size_through_the_real_model(tmp_path, shape):
-    predictor = Predictor(model=tiny_model(tmp_path), classes=NAMES)
+    predictor = Predictor(resize=AS_THEY_ARE, model=tiny_model(tmp_path), classes=NAMES)
     image = np.zeros((*shape, 3), dtype=np.uint8)
     result = predictor(image, class_scores=True)
     assert result.labels.shape == result.scores.shape == shape
@@ -182,7 +184,9 @@ def test_trained_weights_are_all_that_is_needed(tmp_path, options, image, caplog
     predictor = Predictor.from_config(CONFIG, [*options, *weights], classes=NAMES)
     assert predictor.trained
     assert "results are random" not in caplog.text
-    np.testing.assert_allclose(predictor(image).scores, Predictor(model=model, classes=NAMES)(image).scores, atol=1e-6)
+    np.testing.assert_allclose(
+        predictor(image).scores, Predictor(resize=AS_THEY_ARE, model=model, classes=NAMES)(image).scores, atol=1e-6
+    )
 
 
 def test_weights_of_the_backbone_need_those_of_clip(tmp_path, options):

@@ -43,6 +43,7 @@ def tiny_options(folder: Path) -> dict[str, Any]:
         "MODEL.SEM_SEG_HEAD.DECODER_DIMS": [32, 16],
         "MODEL.SEM_SEG_HEAD.DECODER_GUIDANCE_PROJ_DIMS": [8, 8],
         "INPUT.MIN_SIZE_TRAIN": (64,),
+        "INPUT.MIN_SIZE_TEST": 0,
         "INPUT.CROP.SIZE": (64, 64),
         "TEST.SLIDING_SIZE": [96, 96],
         "TEST.SLIDING_KERNEL": 64,

@@ -28,12 +28,14 @@ class ScoredImage:
     Attributes:
         iou: mean IoU in percent over the classes of its ground truth.
         file_name: of the image.
+        upright: whether the image is turned as its EXIF orientation says.
         truth: classes or the ignored label, uint16, (H, W).
         predicted: classes, uint16, (H, W).
     """
 
     iou: float
     file_name: str
+    upright: bool
     truth: NDArray[np.uint16]
     predicted: NDArray[np.uint16]
 
@@ -62,7 +64,13 @@ class WorstImages:
         iou = scores(counts, [str(index) for index in range(len(counts))])["mIoU"]
         if len(self._kept) == self.limit and iou >= self._kept[-1].iou:
             return
-        scored = ScoredImage(iou, str(sample["file_name"]), truth.astype(np.uint16), predicted.astype(np.uint16))
+        scored = ScoredImage(
+            iou,
+            str(sample["file_name"]),
+            sample.get("upright", True),
+            truth.astype(np.uint16),
+            predicted.astype(np.uint16),
+        )
         self._kept = _lowest([*self._kept, scored], self.limit)
 
     def gather(self) -> list[ScoredImage]:
@@ -106,7 +114,7 @@ def _lowest(images: Sequence[ScoredImage], limit: int) -> list[ScoredImage]:
 
 
 def _draw(scored: ScoredImage, num_classes: int) -> NDArray[np.uint8]:
-    image = read_image(scored.file_name, upright=False)
+    image = read_image(scored.file_name, upright=scored.upright)
     scale = _SIDE / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

@@ -1,7 +1,7 @@
 """Turns records of a data set into what the model takes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,16 +11,17 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import check_metadata_consistency
 
 from catseg.data.augmentation import build_train_augmentations
+from catseg.data.inference_sample import inference_resize, inference_sample
 from catseg.image_io import read_image
-from catseg.label_io import read_classes
+from catseg.label_io import check_label_size, read_classes
 
 
 class SemSegDatasetMapper:
     """Reads the image of a record and, for training, its label map, and augments both.
 
     Args:
-        augmentations: what training samples go through; None gives samples for inference: the image at its own size
-            and no labels. The model resizes by itself.
+        augmentations: of training, applied to image and label map.
+        resize: of inference, of the image alone. Exactly one of the two is given.
         num_classes: number of classes of the labels; read in training alone.
         ignore_label: label value of pixels without class; read in training alone.
 
@@ -33,11 +34,15 @@ class SemSegDatasetMapper:
     def __init__(
         self,
         *,
-        augmentations: Sequence[T.Augmentation | T.Transform] | None,
+        augmentations: Sequence[T.Augmentation | T.Transform] | None = None,
+        resize: T.AugmentationList | None = None,
         num_classes: int = 0,
         ignore_label: int = 255,
     ) -> None:
+        if (augmentations is None) == (resize is None):
+            raise ValueError("give either augmentations, for training, or resize, for inference")
         self.augmentations = None if augmentations is None else T.AugmentationList(augmentations)
+        self.resize = resize
         self.num_classes = num_classes
         self.ignore_label = ignore_label
 
@@ -47,7 +52,7 @@ class SemSegDatasetMapper:
         if cfg.INPUT.FORMAT != "RGB":
             raise ValueError(f"INPUT.FORMAT must be RGB, which the pixel means are for, got {cfg.INPUT.FORMAT!r}")
         if not is_train:
-            return {"augmentations": None}
+            return {"resize": inference_resize(cfg)}
         crop = cfg.INPUT.CROP
         if crop.ENABLED and crop.TYPE != "absolute":
             raise ValueError(f"INPUT.CROP.TYPE must be absolute, so that samples have one size, got {crop.TYPE!r}")
@@ -71,12 +76,13 @@ class SemSegDatasetMapper:
         """Make a sample of a record.
 
         Args:
-            record: with "file_name" and "sem_seg_file_name"; left as it is.
+            record: with "file_name", in training "sem_seg_file_name", and optionally "upright", whether to turn the
+                image as its EXIF orientation says (default True); left as it is.
 
         Returns:
             The record and
             - "image": uint8 (3, H, W), RGB 0..255;
-            - "height", "width": size in pixels of the image as its file holds it, before augmentation;
+            - "height", "width": size in pixels of the upright image, before augmentation;
             - "sem_seg", in training: int64 (H, W), class of each pixel or the ignored label.
 
         Raises:
@@ -85,31 +91,34 @@ class SemSegDatasetMapper:
                 no class, or the image is so narrow that augmentation would leave nothing of it. The message names the
                 file.
         """
-        # Label maps are drawn on the pixels of the file, whichever way up viewers show it.
-        image = read_image(record["file_name"], upright=False)
-        sample = {**record, "height": image.shape[0], "width": image.shape[1]}
-        if self.augmentations is not None:
-            # Detectron2 resizes float label maps of any range; its path for integers takes 8 bits alone.
-            augmented = T.AugInput(image, sem_seg=self._read_labels(record, image.shape[:2]).astype(np.float32))
-            try:
-                self.augmentations(augmented)
-            except Exception as error:  # of many kinds, such as for an image whose shorter side vanishes when resized
-                raise ValueError(
-                    f"{record['file_name']}, {image.shape[1]} x {image.shape[0]} pixels, cannot be augmented: {error!r}"
-                ) from error
-            image = augmented.image
-            sample["sem_seg"] = torch.from_numpy(augmented.sem_seg.astype(np.int64))
-        sample["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
-        return sample
+        image = read_image(record["file_name"], upright=record.get("upright", True))
+        labels = self._read_labels(record, image.shape[:2]) if self.augmentations is not None else None
+        try:
+            made = self._inference_sample(image) if labels is None else self._training_sample(image, labels)
+        except Exception as error:  # of many kinds, such as for an image whose shorter side vanishes when resized
+            raise ValueError(
+                f"{record['file_name']}, {image.shape[1]} x {image.shape[0]} pixels, cannot be augmented: {error!r}"
+            ) from error
+        return {**record, **made}
 
-    def _read_labels(self, record: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
+    def _inference_sample(self, image: np.ndarray) -> dict[str, Any]:
+        return inference_sample(image, cast(T.AugmentationList, self.resize))
+
+    def _training_sample(self, image: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+        # Detectron2 resizes float label maps of any range; its path for integers takes 8 bits alone.
+        augmented = T.AugInput(image, sem_seg=labels.astype(np.float32))
+        cast(T.AugmentationList, self.augmentations)(augmented)
+        return {
+            "image": torch.from_numpy(augmented.image.transpose(2, 0, 1).copy()),
+            "sem_seg": torch.from_numpy(augmented.sem_seg.astype(np.int64)),
+            "height": image.shape[0],
+            "width": image.shape[1],
+        }
+
+    def _read_labels(self, record: Mapping[str, Any], size: tuple[int, ...]) -> np.ndarray:
         path = record["sem_seg_file_name"]
         labels = read_classes(path, num_classes=self.num_classes, ignore_label=self.ignore_label)
-        if labels.shape != size:
-            raise ValueError(
-                f"the label file {path} is {labels.shape[1]} x {labels.shape[0]} pixels, "
-                f"but its image {record['file_name']} is {size[1]} x {size[0]}"
-            )
+        check_label_size(path, (labels.shape[0], labels.shape[1]), record["file_name"], size)
         return labels
 
 

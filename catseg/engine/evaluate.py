@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, MapDataset, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetFromList, MapDataset, MetadataCatalog
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import InferenceSampler
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from catseg.atomic import atomic_path
 from catseg.data.dataset_mapper import SemSegDatasetMapper
+from catseg.data.records import dataset_records
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.modeling.meta_arch import CATSeg
@@ -52,7 +53,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 
     Detectron2's own loads one at a time. For a GPU they lie in pinned memory, so that copying them does not wait.
     """
-    records = DatasetFromList(get_detection_dataset_dicts(dataset_name, filter_empty=False), copy=False)
+    records = DatasetFromList(dataset_records([dataset_name]), copy=False)
     return DataLoader(
         MapDataset(records, SemSegDatasetMapper(cfg, is_train=False)),
         batch_size=cfg.TEST.IMS_PER_BATCH,

@@ -10,7 +10,6 @@ from detectron2.data import (
     DatasetFromList,
     MetadataCatalog,
     build_detection_train_loader,
-    get_detection_dataset_dicts,
 )
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.data.dataset_mapper import SemSegDatasetMapper
+from catseg.data.records import dataset_records
 from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate
 from catseg.engine.hooks import EvaluationHook
 from catseg.engine.optimizer import build_optimizer
@@ -175,9 +175,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
         """Build the loader of endless training batches; its `dataset` is a `TrainingStream`."""
-        records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
         stream = TrainingStream(
-            records=DatasetFromList(records, copy=False),
+            records=DatasetFromList(dataset_records(cfg.DATASETS.TRAIN), copy=False),
             mapper=SemSegDatasetMapper(cfg, is_train=True),
             seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
             batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),

@@ -17,7 +17,8 @@ from PIL import Image
 
 from catseg.atomic import atomic_path
 from catseg.evaluation.confusion import confusion_matrix, scores
-from catseg.label_io import read_classes
+from catseg.image_io import read_image
+from catseg.label_io import check_label_size, read_classes
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class SemSegEvaluator(DatasetEvaluator):
         """Count the pixels of some images, and write their predictions if asked to.
 
         Args:
-            inputs: with "file_name" and "sem_seg_file_name"; also "image", uint8 (3, H, W), if images are drawn.
+            inputs: with "file_name" and "sem_seg_file_name", and "upright" as `catseg.data.records` has it.
             outputs: for each input either "labels", integers (H, W), or "sem_seg", scores (T, H, W) whose highest is
                 taken; of the size of the input's label file.
 
@@ -95,6 +96,7 @@ class SemSegEvaluator(DatasetEvaluator):
             )
             try:
                 predicted = self._predicted_classes(output)
+                check_label_size(sample["sem_seg_file_name"], truth.shape, sample["file_name"], predicted.shape)
                 merged = self._merged(predicted)
                 counts = confusion_matrix(
                     truth, merged, num_classes=len(self.scored_classes), ignore_label=self.ignore_label
@@ -161,7 +163,7 @@ class SemSegEvaluator(DatasetEvaluator):
             with atomic_path(folder / "labels" / name.with_suffix(".png")) as path:
                 Image.fromarray(predicted.astype(dtype)).save(path)
         if self.draw is not None:
-            image = sample["image"].permute(1, 2, 0).contiguous().cpu().numpy()
+            image = read_image(sample["file_name"], upright=sample.get("upright", True))
             drawing = self.draw(image, predicted, self.classes)
             with atomic_path(folder / "overlays" / name.with_suffix(".jpg")) as path:
                 Image.fromarray(drawing).save(path, quality=90)

@@ -104,7 +104,7 @@ def build_catseg(case: ReferenceCase, folder: Path, device: torch.device = CPU) 
         raise UnsupportedCaseError(f"version {case.config['version']!r} of CAT-Seg")
     clip_file = folder / "clip.json"
     clip_file.write_text(json.dumps(clip_model_config(case.config["clip"])))
-    model = build_model(_catseg_config(case.config, clip_file, device))
+    model = build_model(catseg_config(case.config, clip_file, device))
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     model.load_state_dict(CAT_SEG.convert(case.state_dict(), expected))
     return model
@@ -132,7 +132,7 @@ def clip_model_config(clip: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _catseg_config(config: Mapping[str, Any], clip_file: Path, device: torch.device) -> CfgNode:
+def catseg_config(config: Mapping[str, Any], clip_file: Path, device: torch.device) -> CfgNode:
     """Translate a case's config, which has the authors' names, to ours."""
     known = CONFIG_FILES[config["version"]]
     if Path(config["config_file"]).name not in known:

@@ -179,7 +179,7 @@ class RawCostVolume(torch.nn.Module):
         for item in batched_inputs:
             dense = model.dense_features(item["image"].to(model.device)[None].float())[:, 1:]
             cost = (F.normalize(dense, dim=-1) @ text.T).transpose(1, 2).unflatten(2, model.image_encoder.grid)
-            results.append({"labels": resize(cost, item["image"].shape[-2:])[0].argmax(dim=0)})
+            results.append({"labels": resize(cost, (item["height"], item["width"]))[0].argmax(dim=0)})
         return results
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from PIL import Image
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from PIL import Image, ImageOps
 
 from catseg.config import add_catseg_config
 from catseg.data.dataset_mapper import SemSegDatasetMapper
@@ -34,6 +34,7 @@ def cfg(registered):
     add_catseg_config(cfg)
     cfg.DATASETS.TRAIN = (registered("mapper_train"),)
     cfg.INPUT.FORMAT = "RGB"
+    cfg.INPUT.MIN_SIZE_TEST = 0
     cfg.INPUT.MIN_SIZE_TRAIN = (64,)
     cfg.INPUT.CROP.ENABLED = True
     cfg.INPUT.CROP.TYPE = "absolute"
@@ -85,14 +86,39 @@ def test_images_of_any_kind_become_rgb(cfg, tmp_path, mode, suffix, is_train):
     assert sample["image"].shape == ((3, 64, 64) if is_train else (3, 50, 80))
 
 
-def test_images_keep_the_orientation_of_their_file_as_their_labels_do(cfg, tmp_path):
+def test_images_are_upright_as_their_labels_are(cfg, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
-    record = make_record(tmp_path, suffix="jpg", exif=exif)
+    upright = np.random.default_rng(1).integers(0, 3, (80, 50), dtype=np.uint8)
+    record = make_record(tmp_path, suffix="jpg", exif=exif, labels=upright)
     sample = SemSegDatasetMapper(cfg, is_train=False)(record)
-    np.testing.assert_array_equal(sample["image"].permute(1, 2, 0).numpy(), np.asarray(Image.open(record["file_name"])))
-    assert (sample["height"], sample["width"]) == (50, 80)
-    SemSegDatasetMapper(cfg, is_train=True)(record)
+    turned = ImageOps.exif_transpose(Image.open(record["file_name"]))
+    np.testing.assert_array_equal(sample["image"].permute(1, 2, 0).numpy(), np.asarray(turned))
+    assert (sample["height"], sample["width"]) == (80, 50)
+    assert SemSegDatasetMapper(cfg, is_train=True)(record)["height"] == 80
+
+
+def test_labels_that_are_drawn_on_the_stored_rows_and_columns(cfg, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    record = make_record(tmp_path, suffix="jpg", exif=exif)
+    with pytest.raises(ValueError, match=r"is 80 x 50 .* is 50 x 80\. .*EXIF.*ignore_exif_orientation=True"):
+        SemSegDatasetMapper(cfg, is_train=True)(record)
+    for is_train in (True, False):
+        sample = SemSegDatasetMapper(cfg, is_train=is_train)({**record, "upright": False})
+        assert (sample["height"], sample["width"]) == (50, 80)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((50, 80), (20, 32)), ((80, 50), (32, 20)), ((10, 90), (7, 60))])
+def test_images_for_inference_are_resized_as_detectron2_does(cfg, tmp_path, size, expected):
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 20, 60
+    values = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "image.jpg")
+    sample = SemSegDatasetMapper(cfg, is_train=False)({"file_name": str(tmp_path / "image.jpg")})
+    theirs = DatasetMapper(cfg, is_train=False)({"file_name": str(tmp_path / "image.jpg")})
+    assert sample["image"].shape == (3, *expected)
+    assert torch.equal(sample["image"], theirs["image"])
+    assert (sample["height"], sample["width"]) == size
 
 
 def test_16_bit_labels_and_another_ignored_label(cfg, registered, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import detectron2.evaluation
 import numpy as np
@@ -43,9 +44,10 @@ def make_inputs(folder, n, dtype=np.uint8, num_classes=3, ignore_label=255):
         labels[0] = ignore_label
         path = folder / f"labels{index}.png"
         Image.fromarray(labels.astype(dtype)).save(path)
-        image = torch.from_numpy(random.integers(0, 255, (3, *SIZE), dtype=np.uint8))
-        file_name = str(folder / "images" / "some" / f"photo{index}.jpg")
-        inputs.append({"file_name": file_name, "sem_seg_file_name": str(path), "image": image, "truth": labels})
+        photo = folder / "images" / "some" / f"photo{index}.jpg"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (*SIZE, 3), dtype=np.uint8)).save(photo)
+        inputs.append({"file_name": str(photo), "sem_seg_file_name": str(path), "truth": labels})
     return inputs
 
 
@@ -114,7 +116,7 @@ def test_reset_forgets(dataset, tmp_path):
 
 def test_files(dataset, tmp_path):
     inputs = make_inputs(tmp_path, 2)
-    inputs[1]["file_name"] = "elsewhere/other.png"
+    inputs[1]["file_name"] = shutil.copy(inputs[1]["file_name"], tmp_path / "other.jpg")
     maps = [output.argmax(dim=0) for output in predictions(inputs)]
 
     def draw(image, labels, names):
@@ -180,7 +182,7 @@ def test_classes_beyond_the_scored_ones_count_as_the_last(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ({"labels": torch.zeros(8, 6, dtype=int)}, r"photo0\.jpg.*\(6, 8\) and prediction \(8, 6\)"),
+        ({"labels": torch.zeros(8, 6, dtype=int)}, r"labels0\.png is 8 x 6 .*photo0\.jpg is 6 x 8\. .*EXIF"),
         ({"labels": torch.full(SIZE, 3)}, r"photo0\.jpg.*values 3\.\.3, classes are 0\.\.2"),
         ({"sem_seg": torch.rand(4, *SIZE)}, r"photo0\.jpg.*scores 4 classes, evaluator_test has 3"),
     ],

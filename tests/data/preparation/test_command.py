@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data.transforms import AugmentationList
 from PIL import Image
 
 from catseg.data.dataset_mapper import SemSegDatasetMapper
@@ -70,7 +71,8 @@ def test_an_exif_orientation_changes_nothing(download):
         "file_name": sorted((download / ADE20K_150[1].image_dir).glob("*"))[0],
         "sem_seg_file_name": label_files(download, ADE20K_150[1])[0],
     }
-    image = SemSegDatasetMapper(augmentations=None)(record)["image"]
+    mapper = SemSegDatasetMapper(resize=AugmentationList([]))
+    image = mapper({**record, "upright": False})["image"]
     assert image.shape[1:] == read_label_map(record["sem_seg_file_name"]).shape
 
 
