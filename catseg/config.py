@@ -81,6 +81,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
     # Recompute activations in the backward pass instead of keeping them: slower steps, less memory.
     cfg.MODEL.ACTIVATION_CHECKPOINTING = False
+    # On several GPUs, let the batch norms that train normalise by the batches of all processes together, as the authors
+    # of most backbones that have them do; else each process by its own. Running statistics are the same everywhere.
+    cfg.MODEL.SYNC_BATCH_NORM = True
     # torch.compile the blocks of CLIP's image encoder, the aggregation and the decoder: the first image and the first
     # training step then take minutes longer. On a CPU this needs a C++ compiler.
     cfg.MODEL.COMPILE = False
@@ -152,7 +155,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.0  # learning rate of the backbone over BASE_LR; 0 freezes it
-    cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's trained parameters over BASE_LR
+    cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's trained parameters over BASE_LR; 0 freezes it
     # How many of the newest checkpoints a run keeps, beside the best weights; older ones are removed. 0 keeps all.
     cfg.SOLVER.CHECKPOINTS_KEPT = 3
     cfg.SOLVER.ACCUMULATION_STEPS = 1  # batches of IMS_PER_BATCH whose gradients make one step

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 
 from catseg.atomic import atomic_path
@@ -20,6 +20,31 @@ from catseg.checkpoint.files import BEST
 from catseg.engine.evaluate import Results, find_metric, overall_metrics
 
 logger = logging.getLogger(__name__)
+
+
+class CheckpointHook(hooks.PeriodicCheckpointer):
+    """Detectron2's, except that the newest checkpoints are those of the folder, and not of this process alone.
+
+    So the ones of a run before `--resume` count too. `model_final.pth` and `model_best.pth` stay beside them.
+
+    Args:
+        checkpointer: writes the checkpoints.
+        period: steps from one to the next.
+        kept: how many to keep; 0 for all.
+    """
+
+    def __init__(self, checkpointer: Checkpointer, *, period: int, kept: int) -> None:
+        super().__init__(checkpointer, period)
+        self._kept = kept
+
+    def after_step(self) -> None:
+        """Write a checkpoint if it is time to, and remove the ones that are too many then."""
+        super().after_step()
+        if self._kept and (self.trainer.iter + 1) % self.period == 0:
+            # By age: where the run was taken back to an earlier checkpoint, the higher numbers are the older files.
+            written = Path(self.checkpointer.save_dir).glob(f"{self.file_prefix}_{'[0-9]' * 7}.pth")
+            for path in sorted(written, key=lambda path: (path.stat().st_mtime_ns, path.name))[: -self._kept]:
+                path.unlink()
 
 
 class EvaluationHook(HookBase):

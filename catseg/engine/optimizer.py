@@ -1,6 +1,7 @@
 """The optimizer: what trains at which rate, what decays, and how gradients are clipped."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ from detectron2.solver.build import (
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
-# Position tables that are bare parameters, so that their module's type says nothing.
-POSITION_TABLES = ("relative_position_bias_table", "absolute_pos_embed")
+logger = logging.getLogger(__name__)
+
+NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
 def parameter_groups(
@@ -26,10 +27,12 @@ def parameter_groups(
     weight_decay: float,
     weight_decay_norm: float,
     weight_decay_embed: float,
+    embeddings: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Sort a model's trained parameters into groups of equal learning rate and weight decay.
 
-    Biases decay like weights, as in the authors' recipe.
+    Biases decay like weights, as in CAT-Seg's recipe, and so do CLIP's position table and class embedding, which are
+    bare parameters there.
 
     Args:
         model: its parameters that require no gradient are left out; a shared one is listed once.
@@ -37,7 +40,8 @@ def parameter_groups(
         lr_multipliers: for the name of a child of `model`, its learning rate over `lr`.
         weight_decay: of all parameters but the following.
         weight_decay_norm: of normalisation layers.
-        weight_decay_embed: of embeddings and position tables.
+        weight_decay_embed: of `nn.Embedding` and of `embeddings`.
+        embeddings: names of further parameters that count as such.
 
     Returns:
         Groups `{"params": [...], "lr": ..., "weight_decay": ...}` for a torch optimizer.
@@ -54,14 +58,27 @@ def parameter_groups(
                 continue
             seen.add(parameter)
             decay = weight_decay
-            if isinstance(module, NORM_TYPES):
+            if _is_norm(module):
                 decay = weight_decay_norm
-            elif isinstance(module, nn.Embedding) or name in POSITION_TABLES:
+            elif isinstance(module, nn.Embedding) or f"{module_name}.{name}".lstrip(".") in embeddings:
                 decay = weight_decay_embed
             items.append({"params": [parameter], "lr": lr * multiplier, "weight_decay": decay})
     if not items:
         raise ValueError("nothing to train: no parameter of the model requires a gradient")
     return reduce_param_groups(items)
+
+
+def undecayed_parameters(backbone: nn.Module) -> set[str]:
+    """Name the parameters of a backbone that its authors do not decay, besides those of norms.
+
+    They are what `no_weight_decay()` returns, as timm's models have it, where the backbone has that method. Otherwise
+    they are all parameters but the weights and biases of layers: position tables, class tokens, level embeddings and
+    the scales of residual branches. Of the families here the authors' segmentation or classification recipes agree.
+    """
+    named = getattr(backbone, "no_weight_decay", None)
+    if callable(named):
+        return set(named())
+    return {name for name, _ in backbone.named_parameters() if name.rsplit(".", 1)[-1] not in ("weight", "bias")}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -71,16 +88,23 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         cfg: read are SOLVER.OPTIMIZER, the learning rates, the weight decays and SOLVER.CLIP_GRADIENTS, whose
             CLIP_TYPE may be Detectron2's "value" and "norm" (each parameter on its own) or "full_model" (the norm over
             all of them, as published).
-        model: its parameters below `backbone` and `clip` have learning rates of their own.
+        model: its parameters below `backbone` and `clip` have learning rates of their own; what `undecayed_parameters`
+            names of its backbone, SOLVER.WEIGHT_DECAY_EMBED.
 
     Raises:
         ValueError: if SOLVER.OPTIMIZER is unknown or the model has nothing to train.
     """
     solver = cfg.SOLVER
+    multipliers = {"backbone": solver.BACKBONE_MULTIPLIER, "clip": solver.CLIP_MULTIPLIER}
+    for part, multiplier in multipliers.items():
+        if multiplier == 0 and getattr(model, part, None) is not None:
+            logger.info("SOLVER.%s_MULTIPLIER is 0: %s is frozen", part.upper(), part)
+    backbone = getattr(model, "backbone", None)
     groups = parameter_groups(
         model,
         lr=solver.BASE_LR,
-        lr_multipliers={"backbone": solver.BACKBONE_MULTIPLIER, "clip": solver.CLIP_MULTIPLIER},
+        lr_multipliers=multipliers,
+        embeddings={f"backbone.{name}" for name in undecayed_parameters(backbone)} if backbone is not None else (),
         weight_decay=solver.WEIGHT_DECAY,
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
@@ -98,8 +122,11 @@ def _with_clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> Any:
         return maybe_add_gradient_clipping(cfg, optimizer)
 
     def clip(parameters: Iterable[torch.Tensor]) -> None:
-        norm = nn.utils.clip_grad_norm_(parameters, clipping.CLIP_VALUE, clipping.NORM_TYPE)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the norm of the gradients is {norm.item()}")
+        nn.utils.clip_grad_norm_(parameters, clipping.CLIP_VALUE, clipping.NORM_TYPE)
 
     return _generate_optimizer_class_with_gradient_clipping(optimizer, global_clipper=clip)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Tell norms by their type; timm's RMS norms and their kin, which have no type in common, by the type's name."""
+    return isinstance(module, NORM_TYPES) or "norm" in type(module).__name__.lower()

@@ -19,7 +19,6 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from catseg import __version__
-from catseg.atomic import atomic_path
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
 from catseg.checkpoint.sources import fetch, hub_file
@@ -27,6 +26,7 @@ from catseg.config import load_config
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import register_datasets
 from catseg.engine.evaluate import find_metric
+from catseg.engine.resuming import CONFIG_FILE, check_resumable, report_changes, write_config
 from catseg.evaluation.confusion import scores
 from catseg.modeling.clip.loading import model_config
 
@@ -63,14 +63,18 @@ def setup(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError: if the config file, the weights, the checkpoint to resume from or a dataset are missing, or
             weights on the Hugging Face hub cannot be downloaded.
         FileExistsError: if training would mix with an earlier run in OUTPUT_DIR.
-        ValueError: if the config cannot be read or its values do not fit together.
+        ValueError: if the config cannot be read, its values do not fit together, or they are not those of the run to
+            resume.
     """
     cfg = load_config(args.config_file, args.opts or [])
+    _check_device(cfg.MODEL.DEVICE, processes=args.num_gpus * args.num_machines)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     _check_processes(cfg, args)
     _check_values(cfg)
     start = starting_weights(cfg, args)
+    if args.resume and not args.eval_only:
+        check_resumable(cfg)
     _check_weights(cfg, start)
     register_datasets()
     _check_data(cfg, training=not args.eval_only)
@@ -121,10 +125,11 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
     logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))
     if comm.is_main_process():
-        if not (args.eval_only or args.resume) and (folder / "config.yaml").is_file():
+        if not (args.eval_only or args.resume) and (folder / CONFIG_FILE).is_file():
             logger.warning("%s holds the log of an earlier run: if that still runs, stop one of them", folder)
-        with atomic_path(folder / ("eval_config.yaml" if args.eval_only else "config.yaml")) as path:
-            path.write_text(cfg.dump(), encoding="utf-8")
+        if args.resume and not args.eval_only and last_checkpoint(folder):
+            report_changes(cfg)
+        write_config(cfg, name="eval_config.yaml" if args.eval_only else CONFIG_FILE)
     seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
@@ -135,6 +140,14 @@ def _describe_device(device: str) -> str:
     if not device.startswith("cuda"):
         return device
     return f"{device}: {torch.cuda.get_device_name(torch.cuda.current_device())}"
+
+
+def _check_device(device: str, *, processes: int) -> None:
+    if processes > 1 and device not in ("cuda", "cpu"):
+        raise ValueError(
+            f"MODEL.DEVICE {device} takes one process, but {processes} were asked for: with MODEL.DEVICE cuda, each "
+            "has a GPU of its own"
+        )
 
 
 def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -150,8 +163,6 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
     processes = args.num_gpus * args.num_machines
-    if processes > 1 and not cfg.MODEL.DEVICE.startswith(("cuda", "cpu")):
-        raise ValueError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} takes one process, but {processes} were asked for")
     if not args.eval_only and not cfg.INPUT.CROP.ENABLED and processes < cfg.SOLVER.IMS_PER_BATCH:
         raise ValueError(
             "INPUT.CROP.ENABLED False leaves images at their own sizes, of which no batch can be made: enable it, or "
@@ -169,6 +180,9 @@ def _check_values(cfg: CfgNode) -> None:
         raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}, expected one of {list(AUTOCAST_DTYPES)}")
     if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and cfg.MODEL.DEVICE == "cpu":
         raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
+    for key in ("BACKBONE_MULTIPLIER", "CLIP_MULTIPLIER"):
+        if cfg.SOLVER[key] < 0:
+            raise ValueError(f"SOLVER.{key} must be at least 0 (frozen), got {cfg.SOLVER[key]}")
     if cfg.SOLVER.ACCUMULATION_STEPS < 1:
         raise ValueError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
     if cfg.TEST.IMS_PER_BATCH < 1:

@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
+from catseg.engine.batch_norms import synchronise_batch_norms
 from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate
-from catseg.engine.hooks import EvaluationHook
+from catseg.engine.hooks import CheckpointHook, EvaluationHook
 from catseg.engine.optimizer import build_optimizer
 from catseg.engine.setup import AUTOCAST_DTYPES
 from catseg.engine.training_step import TrainingStep
@@ -51,6 +52,8 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
+        if cfg.MODEL.SYNC_BATCH_NORM and cfg.MODEL.DEVICE == "cuda" and comm.get_world_size() > 1:
+            synchronise_batch_norms(model)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         stream: Any = loader.dataset
@@ -83,6 +86,8 @@ class Trainer(DefaultTrainer):
         if resume:
             self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self.start_iter = self.iter + 1
+            for group, lr in zip(self._trainer.optimizer.param_groups, self.scheduler.get_lr(), strict=True):
+                group["lr"] = lr  # another one than in the checkpoint if SOLVER.MAX_ITER is
             logger.info("Resuming at iteration %d", self.start_iter)
         else:
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
@@ -116,7 +121,8 @@ class Trainer(DefaultTrainer):
             metrics = self._trainer.run()
         except FloatingPointError as error:
             raise FloatingPointError(
-                f"iteration {self.iter}: {error}. A lower SOLVER.BASE_LR or, with SOLVER.AMP, bfloat16 may help. "
+                f"iteration {self.iter}: {error}. With SOLVER.AMP, bfloat16 may help; else a new run with a lower "
+                "SOLVER.BASE_LR. "
                 f"{self._how_to_resume()}"
             ) from error
         if comm.is_main_process():
@@ -138,8 +144,9 @@ class Trainer(DefaultTrainer):
         built = [hooks.IterationTimer(), hooks.LRScheduler()]
         if comm.is_main_process():
             solver = self.cfg.SOLVER
-            kept = solver.CHECKPOINTS_KEPT or None
-            built.append(hooks.PeriodicCheckpointer(self.checkpointer, solver.CHECKPOINT_PERIOD, max_to_keep=kept))
+            built.append(
+                CheckpointHook(self.checkpointer, period=solver.CHECKPOINT_PERIOD, kept=solver.CHECKPOINTS_KEPT)
+            )
         if self.cfg.DATASETS.TEST:
             built.append(
                 EvaluationHook(

@@ -1,5 +1,6 @@
 """One optimizer step: batches in, losses out, weights changed."""
 
+import logging
 import time
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from catseg.engine.batch_norms import average_statistics
 from catseg.engine.training_stream import TrainingStream
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingStep:
@@ -63,7 +67,9 @@ class TrainingStep:
             data in seconds.
 
         Raises:
-            FloatingPointError: in every process, if the loss of one is not finite; the weights are then unchanged.
+            FloatingPointError: in every process, if the loss of one or a gradient is not finite; the weights are then
+                unchanged. With float16, gradients may overflow because of the loss scale: such steps are left out,
+                with a warning, until lowering it to 1 has not helped.
         """
         metrics: dict[str, float] = defaultdict(float)
         self.optimizer.zero_grad(set_to_none=True)
@@ -82,8 +88,11 @@ class TrainingStep:
         if not np.isfinite(list(reduced.values())).all():
             shown = ", ".join(f"{name} {value}" for name, value in reduced.items() if name != "data_time")
             raise FloatingPointError(f"the loss is not finite ({shown})")
+        self._scaler.unscale_(self.optimizer)  # does nothing if it is not enabled, like the other two
+        self._check_gradients()
         self._scaler.step(self.optimizer)
         self._scaler.update()
+        average_statistics(self.model)
         return reduced
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,6 +120,20 @@ class TrainingStep:
         with torch.autocast(self._device.type, dtype=self._autocast_dtype, enabled=enabled):
             losses = self.model(batch)
         return {name: loss / self._accumulation_steps for name, loss in losses.items()}
+
+    def _check_gradients(self) -> None:
+        """Look at the gradients before they are clipped, which hides or spreads what is not finite in them."""
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        # The largest magnitude: the sum of squares of finite gradients may overflow.
+        if nn.utils.get_total_norm(list(gradients.values()), float("inf")).isfinite():
+            return
+        scale = self._scaler.get_scale()
+        if scale > 1:  # 1 too if the scaler is not enabled
+            logger.warning("float16 gradients overflow at a loss scale of %g: this step is left out", scale)
+            return
+        wrong = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+        example = wrong[0].removeprefix("module.")  # of `DistributedDataParallel`
+        raise FloatingPointError(f"{len(wrong)} of {len(gradients)} gradients are not finite, as that of {example}")
 
     def _gradient_exchange(self, *, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self.model, DistributedDataParallel) and not last:

@@ -23,6 +23,7 @@ from catseg.modeling.clip.text_encoder import TextEncoder
 from catseg.modeling.execution import chunk_sizes_from_config, compile_blocks, dtype_from_config
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.layers.images import ImageInput
+from catseg.modeling.layers.running_statistics import FrozenStatistics
 from catseg.modeling.losses import class_wise_bce
 from catseg.modeling.sliding_window import View, batch_same_size_crops, merge_in_chunks, view_from_config
 
@@ -30,7 +31,7 @@ COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volu
 
 
 @META_ARCH_REGISTRY.register()
-class CATSeg(nn.Module):
+class CATSeg(FrozenStatistics):
     """Open-vocabulary semantic segmentation by aggregating the cost between dense CLIP features and text.
 
     The classes are set at run time: `set_vocabulary` for inference, `set_train_vocabulary` for the labels of training.
@@ -253,8 +254,7 @@ class CATSeg(nn.Module):
             for key in ("image", "sem_seg")
         )
         logits = self.logits(crops.float(), self.text_features(self._train_classes))
-        loss = class_wise_bce(logits, target, ignore_label=self.ignore_label)
-        return {"loss_sem_seg": loss * self.loss_weight}
+        return {"loss_sem_seg": self.loss_weight * class_wise_bce(logits, target, ignore_label=self.ignore_label)}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Autocast to `test_dtype`; for float32, the autocast of the caller stays in force."""

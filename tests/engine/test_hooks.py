@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from catseg.checkpoint.checkpointer import Checkpointer
-from catseg.engine.hooks import EvaluationHook
+from catseg.engine.hooks import CheckpointHook, EvaluationHook
 
 
 class Run:
@@ -96,3 +97,18 @@ def test_overall_metrics_are_logged_under_the_data_set_if_there_are_several(tmp_
     assert "the best so far: saved as model_best.pth" in caplog.text
     several = Run(tmp_path, [1.0] * 4, datasets=("first", "second")).play()
     assert set(several.storage.latest()) == {"first/sem_seg/mIoU", "second/sem_seg/mIoU"}
+
+
+def test_the_newest_checkpoints_by_age_are_kept(tmp_path):
+    """Also where fewer are kept than before, and where the run was taken back to an earlier checkpoint."""
+    for age, name in enumerate(["model_0000009", "model_0000008", "model_0000003", "model_final", "model_best"]):
+        path = tmp_path / f"{name}.pth"
+        path.touch()
+        os.utime(path, ns=(10**9 * (100 - age),) * 2)
+    hook = CheckpointHook(Checkpointer(nn.Linear(1, 1), str(tmp_path)), period=2, kept=2)
+    hook.trainer = SimpleNamespace(iter=0, max_iter=10)
+    hook.before_train()
+    for hook.trainer.iter in (4, 5, 6):
+        hook.after_step()
+    names = {path.stem for path in tmp_path.glob("*.pth")}
+    assert names == {"model_0000009", "model_0000005", "model_final", "model_best"}

@@ -1,12 +1,19 @@
-"""Two processes on a CPU compute what one does on the same total batch."""
+"""Two processes on a CPU compute what one does on the same total batch, and end together if one fails."""
 
+import os
+import pickle
+import signal
+import traceback
+
+import pytest
 import torch
 from detectron2.utils import comm
 from torch import nn
+from torch.multiprocessing import ProcessExitedException
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from catseg.engine.launch import launch
+from catseg.engine.launch import _pickled, launch
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
 
@@ -68,3 +75,47 @@ def test_two_processes_equal_one(tmp_path):
             torch.testing.assert_close(result["gradients"], one["gradients"])
             torch.testing.assert_close(result["weights"], one["weights"])
         assert all(torch.equal(two[0]["weights"][name], tensor) for name, tensor in two[1]["weights"].items())
+
+
+def fail(rank, error):
+    """Fails in one process, while the others wait for it."""
+    if comm.get_rank() == rank:
+        raise error
+    comm.synchronize()
+
+
+@pytest.mark.parametrize(
+    ("rank", "error"),
+    [(0, ValueError("the labels are wrong")), (1, SystemExit("train_net.py: the labels are wrong"))],
+    ids=["error", "exit"],
+)
+def test_what_one_process_raises_ends_all_and_is_raised_once(rank, error, capfd):
+    with pytest.raises(type(error), match="the labels are wrong") as caught:
+        launch(fail, num_processes=2, device="cpu", args=(rank, error))
+    shown = "".join(traceback.format_exception(caught.value)) + capfd.readouterr().err
+    assert "in fail" in shown
+    assert "Connection" not in shown
+    assert shown.count("the labels are wrong") == 1
+
+
+class TwoPartError(Exception):
+    """Can be pickled, but not read again."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} {two}")
+
+
+def test_errors_that_cannot_be_pickled_keep_their_message():
+    error, text = pickle.loads(_pickled(TwoPartError("one", "two"), "the stack"))
+    assert (type(error), str(error), text) == (RuntimeError, "TwoPartError: one two", "the stack")
+
+
+def kill_second():
+    if comm.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    comm.synchronize()
+
+
+def test_a_process_that_is_killed_is_named():
+    with pytest.raises(ProcessExitedException, match="process 1 terminated with signal SIGKILL"):
+        launch(kill_second, num_processes=2, device="cpu")

@@ -1,3 +1,4 @@
+import logging
 from argparse import Namespace
 
 import pytest
@@ -60,6 +61,7 @@ def test_without_a_gpu_the_device_is_the_cpu(arguments):
     [
         ({"SOLVER__AMP__DTYPE": "float8"}, r"SOLVER\.AMP\.DTYPE is 'float8'"),
         ({"SOLVER__AMP__DTYPE": "float16", "SOLVER__AMP__ENABLED": True}, "float16 needs a GPU"),
+        ({"SOLVER__CLIP_MULTIPLIER": -0.1}, r"CLIP_MULTIPLIER must be at least 0 \(frozen\), got -0\.1"),
         ({"SOLVER__ACCUMULATION_STEPS": 0}, "at least 1, got 0"),
         ({"SOLVER__CHECKPOINTS_KEPT": -1}, r"at least 0 \(all\), got -1"),
         ({"DATALOADER__SAMPLER_TRAIN": "Other"}, "'Other', expected 'TrainingSampler'"),
@@ -86,6 +88,7 @@ def test_values_that_do_not_fit_are_an_error(arguments, overrides, message):
         ({"num_gpus": 0}, "--num-gpus 0"),
         ({"num_gpus": 3}, "is 2: choose a multiple of the 3 processes"),
         ({"num_gpus": 2, "device": "mps"}, "MODEL.DEVICE mps takes one process"),
+        ({"num_gpus": 2, "device": "cuda:0"}, "MODEL.DEVICE cuda:0 takes one process, .* MODEL.DEVICE cuda, each has"),
         ({"num_machines": 2}, "--dist-url tcp://FIRST_MACHINE:PORT"),
         ({"num_machines": 2, "machine_rank": 2}, "--machine-rank counts from 0"),
     ],
@@ -211,6 +214,24 @@ def test_what_a_resumed_run_starts_from(arguments, tmp_path):
     (folder / "model_0000004.pth").unlink()
     with pytest.raises(FileNotFoundError, match=r"last_checkpoint names .*model_0000004\.pth"):
         setup(resume)
+
+
+def test_a_resumed_run_keeps_its_options_and_config_yaml_tells_the_truth(arguments, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(catseg.engine.setup, "setup_logger", lambda *args, **options: None)  # it would hide from caplog
+    folder = tmp_path / "output"
+    first = arguments(SOLVER__MAX_ITER=4)
+    start_process(setup(first), first)
+    (folder / "model_0000001.pth").touch()
+    (folder / "last_checkpoint").write_text("model_0000001.pth")
+    with pytest.raises(ValueError, match=r"SOLVER\.BASE_LR 0\.5 \(was "):
+        setup(arguments({"resume": True}, SOLVER__BASE_LR=0.5, SOLVER__MAX_ITER=8))
+    assert "MAX_ITER: 4" in (folder / "config.yaml").read_text()
+    setup(arguments({"resume": True, "eval_only": True}, SOLVER__BASE_LR=0.5))
+    longer = arguments({"resume": True}, SOLVER__MAX_ITER=8)
+    with caplog.at_level(logging.INFO):
+        start_process(setup(longer), longer)
+    assert "take effect: SOLVER.MAX_ITER 8 (was 4)" in caplog.text
+    assert "MAX_ITER: 8" in (folder / "config.yaml").read_text()
 
 
 def test_a_folder_that_another_run_logs_to_is_noticed(arguments, monkeypatch, caplog):

@@ -108,6 +108,22 @@ def test_the_newest_checkpoints_are_kept_beside_the_best_and_the_last(toy_config
     assert names == {"model_0000002", "model_0000003", "model_best", "model_final"}
 
 
+def test_checkpoints_of_the_run_before_a_resume_count_too(toy_config, tmp_path):
+    options = {"SOLVER__CHECKPOINT_PERIOD": 1, "SOLVER__CHECKPOINTS_KEPT": 2, "DATASETS__TEST": ()}
+    train(toy_config(SOLVER__MAX_ITER=3, **options))
+    train(toy_config(SOLVER__MAX_ITER=4, **options), resume=True)
+    names = {path.stem for path in (tmp_path / "output").glob("*.pth")}
+    assert names == {"model_0000002", "model_0000003", "model_final"}
+
+
+def test_a_longer_resumed_run_has_the_schedule_of_its_length(toy_config, tmp_path):
+    train(toy_config(SOLVER__MAX_ITER=2, DATASETS__TEST=()))
+    trainer = Trainer(toy_config(SOLVER__MAX_ITER=4, DATASETS__TEST=()))
+    trainer.resume_or_load(resume=True)
+    rates = [group["lr"] / group["initial_lr"] for group in trainer.optimizer.param_groups]
+    assert rates == pytest.approx([0.5] * len(rates))
+
+
 def test_a_run_leaves_metrics_results_and_the_best_weights(toy_config, tmp_path):
     train(toy_config(TEST__EVAL_PERIOD=2, TEST__SAVE_PREDICTIONS="both"))
     folder = tmp_path / "output"

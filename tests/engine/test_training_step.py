@@ -2,9 +2,12 @@ import copy
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catseg.config import add_catseg_config
+from catseg.engine.optimizer import build_optimizer
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
 
@@ -101,6 +104,55 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     with pytest.raises(FloatingPointError, match="loss_a"):
         step.run()
     assert all(torch.equal(before[name], tensor) for name, tensor in step.model.state_dict().items())
+
+
+CLIPPING = ["value", "norm", "full_model", None]
+
+
+def clipped_step(clip_type, **options):
+    """A step whose optimizer clips, and the model's weights before it."""
+    cfg = get_cfg()
+    add_catseg_config(cfg)
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = clip_type is not None
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = clip_type or "value"
+    step = make_step(**options)
+    step.optimizer = build_optimizer(cfg, step.model)
+    return step, copy.deepcopy(step.model.state_dict())
+
+
+def unchanged(step, before):
+    return all(torch.equal(before[name], tensor) for name, tensor in step.model.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("clip_type", CLIPPING)
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_a_gradient_that_is_not_finite_changes_nothing(clip_type, value, accumulation_steps):
+    step, before = clipped_step(clip_type, accumulation_steps=accumulation_steps)
+    step.model.layers[2].bias.register_hook(lambda gradient: gradient * torch.tensor([1.0, value]))
+    with pytest.raises(FloatingPointError, match=r"1 of 4 gradients are not finite, as that of layers\.2\.bias"):
+        step.run()
+    assert unchanged(step, before)
+    assert not step.optimizer.state
+
+
+def test_large_gradients_are_finite():
+    step, before = clipped_step("value")
+    step.model.layers[2].bias.register_hook(lambda gradient: gradient * 1e30)
+    step.run()
+    assert not unchanged(step, before)
+
+
+@pytest.mark.parametrize("clip_type", CLIPPING)
+def test_float16_steps_are_not_left_out_for_ever(clip_type, caplog):
+    step, before = clipped_step(clip_type, autocast_dtype=torch.float16)
+    step.model.layers[2].bias.register_hook(lambda gradient: gradient * float("nan"))
+    for _ in range(16):  # from a loss scale of 65536 down to 2
+        step.run()
+    assert caplog.text.count("this step is left out") == 16
+    with pytest.raises(FloatingPointError, match="not finite"):
+        step.run()
+    assert unchanged(step, before)
 
 
 class Noisy(Regression):

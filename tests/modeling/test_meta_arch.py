@@ -146,6 +146,36 @@ def test_a_frozen_backbone_has_no_trained_parameter(model: CATSeg) -> None:
     assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
 
 
+@pytest.mark.parametrize("freeze_at", [0, 3])
+def test_batch_norms_of_what_is_frozen_keep_their_statistics(tmp_path: Path, freeze_at: int) -> None:
+    """Of a whole backbone that does not train, and of the first stages of one that does."""
+    model = tiny_model(
+        tmp_path,
+        MODEL__BACKBONE__NAME="build_resnet_backbone",
+        MODEL__BACKBONE__FREEZE_AT=freeze_at,
+        MODEL__RESNETS__DEPTH=18,
+        MODEL__RESNETS__RES2_OUT_CHANNELS=64,
+        MODEL__RESNETS__NORM="BN",
+        MODEL__RESNETS__OUT_FEATURES=["res2", "res3", "res4"],
+        SOLVER__BACKBONE_MULTIPLIER=float(freeze_at > 0),
+    ).train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers() if "running_" in name}
+    assert before
+    model(training_batch())
+    trained = "backbone.res4." if freeze_at else "none"
+    for name, buffer in before.items():
+        assert torch.equal(model.get_buffer(name), buffer) != name.startswith(trained), name
+
+
+def test_a_multiplier_of_0_freezes_clip(tmp_path: Path) -> None:
+    for options in ({}, VERSION_2):
+        model = tiny_model(tmp_path, **options, SOLVER__CLIP_MULTIPLIER=0.0).train()
+        assert not any(parameter.requires_grad for parameter in model.clip.parameters())
+        for _ in range(2):  # the text features of the second step are those of the first
+            model(training_batch())["loss_sem_seg"].backward()
+        assert model.text_encoder.encoded_prompts == 2
+
+
 def test_loss_weight_scales_the_loss(tmp_path: Path) -> None:
     losses = []
     for weight in (1.0, 3.0):

@@ -1,7 +1,7 @@
 """What every backbone of the project shares: named maps at Detectron2's names and strides, freezing, sizes by name."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from detectron2.config import CfgNode
@@ -10,8 +10,10 @@ from detectron2.modeling import Backbone
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from catseg.modeling.layers.running_statistics import FrozenStatistics, update_statistics_once
 
-class PyramidBackbone(Backbone):
+
+class PyramidBackbone(FrozenStatistics, Backbone):
     """A backbone whose stage i gives the map `res{i + 2}`, of stride `strides[i]` and `channels[i]` channels.
 
     Subclasses implement `forward`, which maps images `(B, 3, H, W)` to `{name: (B, channels, H / stride, W / stride)}`
@@ -46,6 +48,8 @@ class PyramidBackbone(Backbone):
         if not out_features or any(name not in names for name in out_features):
             raise ValueError(f"OUT_FEATURES must name some of {names}, got {list(out_features)}")
         self.activation_checkpointing = activation_checkpointing
+        if activation_checkpointing:
+            self.register_forward_pre_hook(update_statistics_once)
         self._out_features = [name for name in names if name in out_features]
         self.num_stages = 1 + names.index(self._out_features[-1])
         self._out_feature_channels = dict(zip(names, channels, strict=True))
@@ -60,14 +64,6 @@ class PyramidBackbone(Backbone):
         for part in self.stage_modules()[:freeze_at]:
             for item in part:
                 item.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode; batch norms that do not train keep their statistics too."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d) and not any(p.requires_grad for p in module.parameters()):
-                module.eval()
-        return self
 
     def run(self, block: nn.Module, *inputs: Any) -> Tensor:
         """`block(*inputs)`, recomputed in the backward pass if activation checkpointing is on."""

@@ -169,6 +169,13 @@ class TimmBackbone(PyramidBackbone):
         groups = group_parameters(self.network, matcher, return_values=True)
         return [groups[key] for key in sorted(groups)]
 
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that timm does not decay, but for biases: what the model says, and all vectors."""
+        prefix = f"{self.model_name}.model."
+        named = {prefix + name for name in getattr(self.network, "no_weight_decay", set)()}
+        vectors = {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+        return named | {name for name in vectors if not name.endswith(".bias")}
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute the maps.
 

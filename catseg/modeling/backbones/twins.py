@@ -142,6 +142,10 @@ class Twins(SizedBackbone):
         first, *others = cast(Iterable[TwinsStage], self.stages)
         return [[first.patch_embed], [first.blocks, first.pos_block, first.norm], *([stage] for stage in others)]
 
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that the authors do not decay: the convolutions that stand for positions."""
+        return {name for name, _ in self.named_parameters() if ".pos_block." in name}
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute the maps.
 

@@ -17,7 +17,8 @@ def clip_parts_from_config(cfg: CfgNode) -> dict[str, Any]:
     """Build CLIP and its encoders.
 
     Args:
-        cfg: read are `MODEL.CLIP`, `MODEL.ACTIVATION_CHECKPOINTING` and `MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION`.
+        cfg: read are `MODEL.CLIP`, `MODEL.ACTIVATION_CHECKPOINTING`, `MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION`, and
+            `SOLVER.CLIP_MULTIPLIER`: 0 freezes all of CLIP.
 
     Returns:
         `clip`, the open_clip model, with its trained parameters marked; `image_encoder` and `text_encoder`, which read
@@ -30,6 +31,8 @@ def clip_parts_from_config(cfg: CfgNode) -> dict[str, Any]:
     clip = build_clip(options.NAME, options.WEIGHTS, image_size=options.IMAGE_SIZE or None)
     add_prompt_tokens(clip.visual, depth=options.PROMPT_DEPTH, length=options.PROMPT_LENGTH)
     set_trainable(clip, options.FINETUNE)
+    if cfg.SOLVER.CLIP_MULTIPLIER == 0:
+        clip.requires_grad_(False)  # after `set_trainable`, which may rename parameters
     clip.transformer.grad_checkpointing = cfg.MODEL.ACTIVATION_CHECKPOINTING  # of the text encoder, where it trains
     rows, columns = cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
     image_encoder = DenseImageEncoder(

@@ -168,15 +168,20 @@ def test_freezing_stops_the_first_parts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_checkpointing_changes_memory_not_gradients(name: str) -> None:
+def test_checkpointing_changes_memory_not_gradients_nor_statistics(name: str) -> None:
     image = torch.randn(2, 3, 64, 64)
-    gradients = []
+    gradients, buffers = [], []
     for checkpointed in (False, True):
-        backbone = build(name, activation_checkpointing=checkpointed).eval()
+        backbone = build(name, activation_checkpointing=checkpointed, drop_path_rate=0.3).train()
+        torch.manual_seed(1)
         sum(x.square().mean() for x in backbone(image).values()).backward()
         gradients.append({key: parameter.grad for key, parameter in backbone.named_parameters()})
+        buffers.append(dict(backbone.named_buffers()))
     for key, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][key], gradient, msg=key)
+    for key, buffer in buffers[0].items():
+        assert torch.equal(buffers[1][key], buffer), key
+        assert not key.endswith("num_batches_tracked") or buffer == 1
 
 
 @pytest.mark.parametrize("name", SMALLEST)
@@ -212,3 +217,14 @@ def test_what_is_frozen_keeps_its_statistics(name: str) -> None:
     backbone(torch.randn(2, 3, 64, 64))
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_frozen_stages_keep_their_statistics(name: str) -> None:
+    backbone = build(name, freeze_at=2).train()
+    before = copy.deepcopy(backbone.state_dict())
+    backbone(torch.randn(2, 3, 64, 64))
+    for key, value in backbone.named_buffers():
+        if "running_" in key:
+            weight = backbone.get_parameter(f"{key.rsplit('.', 1)[0]}.weight")
+            assert torch.equal(value, before[key]) == (not weight.requires_grad), key
