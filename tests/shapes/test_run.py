@@ -2,20 +2,21 @@ import torch
 from torch.nn.functional import normalize
 
 from catseg.shapes.run import PermutedNames, RawCostVolume
+from catseg.vocabulary import Vocabulary
 from tests.tiny import tiny_model
 
 
 def test_names_are_all_permuted(tmp_path):
     model = tiny_model(tmp_path)
-    names = [f"thing {number}" for number in range(7)]
+    names = Vocabulary(f"thing {number}" for number in range(7))
     PermutedNames(model).set_vocabulary(names)
-    assert sorted(model.classes) == names
+    assert sorted(model.classes) == list(names)
     assert all(mine != yours for mine, yours in zip(model.classes, names, strict=True))
 
 
 def test_raw_labels_are_the_nearest_names(tmp_path):
     model = tiny_model(tmp_path)
-    names = ["sea", "sand", "sky"]
+    names = Vocabulary(["sea", "sand", "sky"])
     raw = RawCostVolume(model)
     raw.set_vocabulary(names)
     image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
