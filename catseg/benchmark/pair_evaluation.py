@@ -76,7 +76,8 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     model = models.get(cfg, pair.model)
     metadata = MetadataCatalog.get(pair.dataset)
-    model.set_vocabulary(dataset_vocabulary(pair.dataset))
+    vocabulary = dataset_vocabulary(pair.dataset)
+    model.set_vocabulary(vocabulary)
     worst = WorstImages(WORST_IMAGES)
     evaluator = OverlappedEvaluator(SemSegEvaluator(pair.dataset, output_dir=folder, watch=worst))
     loader = build_test_loader(cfg, pair.dataset)
@@ -88,7 +89,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     seconds = time.perf_counter() - start
     images = worst.gather()
     if comm.is_main_process():
-        names = list(metadata.get("scored_classes", metadata.stuff_classes))
+        names = list(metadata.get("scored_classes", vocabulary))
         with np.load(folder / "confusion_matrix.npz") as file:
             matrix = file["matrix"]
         write_pair(

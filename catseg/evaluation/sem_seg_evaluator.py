@@ -69,7 +69,7 @@ class SemSegEvaluator(DatasetEvaluator):
         metadata = MetadataCatalog.get(dataset_name)
         origin = f"stuff_classes of the data set {dataset_name}"
         self.classes = load_vocabulary(metadata.stuff_classes, origin=origin)
-        self.scored_classes: Sequence[str] = metadata.get("scored_classes", metadata.stuff_classes)
+        self.scored_classes: Sequence[str] = metadata.get("scored_classes", self.classes)
         self.ignore_label: int = metadata.ignore_label
         self.groups: Mapping[str, Sequence[int]] = metadata.get("score_groups", {})
         self.image_root: str | None = metadata.get("image_root")
