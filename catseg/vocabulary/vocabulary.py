@@ -29,10 +29,6 @@ class Vocabulary(tuple[str, ...]):
         vocabulary._origin = origin
         return vocabulary
 
-    def __getnewargs__(self) -> tuple[tuple[tuple[str, ...], ...], str]:
-        """Return the arguments of `__new__`, for copies and pickles."""
-        return self._synonyms, self._origin
-
     def __eq__(self, other: object) -> bool:
         return super().__eq__(tuple(other) if isinstance(other, list) else other)
 

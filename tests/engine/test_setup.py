@@ -140,7 +140,7 @@ def test_classes_of_a_dataset_are_checked(arguments, other_dataset, classes, mes
     MetadataCatalog.remove("other")
     MetadataCatalog.get("other").set(stuff_classes=classes, ignore_label=255)
     with pytest.raises(ValueError, match=message):
-        setup(arguments(DATASETS__TEST=("other",)))
+        setup(arguments({"eval_only": True}, DATASETS__TEST=("other",)))
 
 
 def test_an_empty_dataset_is_an_error(arguments, other_dataset):

@@ -38,6 +38,8 @@ def classes(path):
         "0 - sofa\n1 - cat | kitten",
         "0\tsofa\n1\tcat, kitten",
         "1\tcat, kitten\n0\tsofa",
+        "sofa\t0\ncat | kitten\t1",
+        "# ADE20K\nIdx\tRatio\tName\n1\t0.2\tsofa\n2\t0.1\tcat, kitten",
         "sofa\r\ncat, kitten\r\n",
         "sofa\rcat, kitten",
         "\ufeffsofa\ncat, kitten",
