@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ from benchmarks.harness import calibrate, machine, time_in_units
 from benchmarks.models import load_model
 from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
-from catseg.data.registration import register_datasets
+from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import build_test_loader
 from catseg.modeling.aggregation.aggregator import Aggregator
 from catseg.modeling.meta_arch import CATSeg
@@ -52,7 +52,7 @@ def measure(config: str, options: Sequence[str], limits: Sequence[int], *, image
     dataset = next(iter(cfg.DATASETS.TEST), "")
     if dataset not in DatasetCatalog:
         raise ValueError(f"DATASETS.TEST must name a data set to look at, got {dataset!r}")
-    model.set_vocabulary(MetadataCatalog.get(dataset).stuff_classes)
+    model.set_vocabulary(dataset_vocabulary(dataset))
     samples = list(islice(chain.from_iterable(build_test_loader(cfg, dataset)), images))
     names = {"all": 0} | {str(limit): limit for limit in limits}
     labels = {name: torch.cat(_labels(model, samples, limit)) for name, limit in names.items()}

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
 from PIL import Image
 from tqdm import tqdm
@@ -28,7 +27,7 @@ from benchmarks.harness import calibrate, machine, time_in_turn
 from benchmarks.models import load_model, random_image
 from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
-from catseg.data.registration import register_datasets
+from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import LabelPredictor, build_evaluator, build_test_loader
 
 DATASET = "ade20k_150_test_sem_seg"
@@ -62,7 +61,7 @@ def runs(config: str, options: Sequence[str], folder: Path) -> dict[str, Callabl
         folder: for the scores.
     """
     cfg, model = load_model(config, ["OUTPUT_DIR", str(folder), *options], given_text=True)
-    model.set_vocabulary(MetadataCatalog.get(DATASET).stuff_classes)
+    model.set_vocabulary(dataset_vocabulary(DATASET))
     predictor = LabelPredictor(model).eval()
     samples = list(build_test_loader(cfg, DATASET))
 

@@ -31,7 +31,7 @@ from catseg.modeling.clip.loading import build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_cache import TextCache
 from catseg.modeling.clip.text_encoder import TextEncoder
-from catseg.vocabulary import load_vocabulary
+from catseg.vocabulary import Vocabulary, load_vocabulary
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -47,9 +47,9 @@ class Task:
     threads: int
 
     @property
-    def names(self) -> list[str]:
-        """The class names."""
-        return load_vocabulary(self.vocabulary)[: self.classes]
+    def names(self) -> Vocabulary:
+        """The classes."""
+        return Vocabulary(load_vocabulary(self.vocabulary).synonyms[: self.classes])
 
 
 class Encoders:
@@ -76,10 +76,10 @@ class Encoders:
 class PlainSample:
     """Evenly spread prompts of a vocabulary, encoded at full length."""
 
-    def __init__(self, encoders: Encoders, names: Sequence[str], count: int) -> None:
+    def __init__(self, encoders: Encoders, names: Vocabulary, count: int) -> None:
         self.encoder = plain_text_encoder(encoders.model)
         # The plain form of a class with synonyms is one prompt for each; the first stands for all of them here.
-        prompts = [template.format(name.split(", ")[0]) for name in names for template in encoders.templates]
+        prompts = [template.format(words[0]) for words in names.synonyms for template in encoders.templates]
         self.all_prompts = len(prompts)
         self.rows = torch.linspace(0, len(prompts) - 1, min(count, len(prompts))).long()
         context = encoders.model.clip.context_length
@@ -117,7 +117,7 @@ def run(task: Task, *, dtypes: Sequence[str], plain_prompts: int, rounds: int) -
         timing = time_in_units({"plain": sample}, rounds=rounds)["plain"]
         figures["plain"] = _figures(timing, sample.all_prompts / len(sample.rows))
         figures["plain"]["prompts_timed"] = len(sample.rows)
-        if all(", " not in name for name in task.names):
+        if task.names == task.names.first_synonyms():
             found = stored.flatten(0, 1)[sample.rows]
             figures["cold, float32"]["difference_from_plain"] = float((found - sample()).abs().max())
     return figures

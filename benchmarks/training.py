@@ -27,6 +27,7 @@ from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
 from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
+from catseg.vocabulary import Vocabulary
 
 WITHOUT_CHANCE = ("MODEL.SWIN.DROP_PATH_RATE", "0.0")  # so that both networks compute the same
 NETWORKS = ("ours", "plain")
@@ -49,7 +50,7 @@ class Steps:
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(task.threads)
         self.cfg, self.model = load_model(task.config, [*WITHOUT_CHANCE, *task.options], given_text=True)
-        self.names = [f"class {i}" for i in range(task.classes)]
+        self.names = Vocabulary(f"class {i}" for i in range(task.classes))
         self.model.train().set_train_vocabulary(self.names)
         side = self.cfg.INPUT.CROP.SIZE[0]
         images = random_image(side, task.batch * side).split(side, dim=2)

@@ -10,7 +10,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from catseg.atomic import atomic_path
 from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
 from catseg.config import load_config
 from catseg.data.inference_sample import inference_resize, inference_sample
-from catseg.data.registration import register_datasets
+from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.image_io import read_image, to_rgb
 from catseg.modeling.tta import add_test_time_augmentation
 from catseg.visualization import (
@@ -33,7 +32,7 @@ from catseg.visualization import (
     score_grid,
     short_names,
 )
-from catseg.vocabulary import load_vocabulary
+from catseg.vocabulary import Vocabulary, VocabularySource, load_vocabulary
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | torch.Tensor
 
@@ -47,7 +46,7 @@ class Segmentation:
     Attributes:
         image: RGB 0..255, uint8, (H, W, 3).
         labels: index into `names` for each pixel, int32, (H, W).
-        names: the class names that were looked for.
+        names: the classes that were looked for: a tuple of their names, which knows their synonyms.
         scores: probability of the chosen class, 0..1, float32, (H, W).
         class_scores: probability of every class, 0..1, float32, (T, H, W), if asked for. Classes are scored one by
             one, so they do not add up to 1.
@@ -55,7 +54,7 @@ class Segmentation:
 
     image: NDArray[np.uint8]
     labels: NDArray[np.int32]
-    names: tuple[str, ...]
+    names: Vocabulary
     scores: NDArray[np.float32]
     class_scores: NDArray[np.float32] | None = None
 
@@ -113,13 +112,13 @@ class Model(Protocol):
     """What `Predictor` needs of a model; `catseg.modeling.meta_arch.CATSeg` documents it."""
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names that are looked for."""
+    def classes(self) -> Vocabulary:
+        """The classes that are looked for."""
 
     def eval(self) -> Self:
         """Leave training mode."""
 
-    def set_vocabulary(self, names: Sequence[str]) -> None:
+    def set_vocabulary(self, classes: Vocabulary) -> None:
         """Choose `classes`."""
 
     def predict_labels(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]:
@@ -137,7 +136,7 @@ class Predictor:
     Attributes:
         model: a `CATSeg`, in evaluation mode.
         resize: what images go through first, see `catseg.data.inference_sample`.
-        classes: the names that are looked for when a call gives none.
+        classes: what is looked for when a call gives none.
         trained: whether weights were loaded for all of the model; otherwise its results are random.
     """
 
@@ -146,19 +145,19 @@ class Predictor:
         *,
         model: Model,
         resize: T.AugmentationList,
-        classes: Sequence[str] | None = None,
+        classes: VocabularySource | None = None,
         trained: bool = True,
     ) -> None:
-        """Wrap a model; the arguments become the attributes."""
+        """Wrap a model; the arguments become the attributes, `classes` as `load_vocabulary` takes them."""
         self.model = model.eval()
         self.resize = resize
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = None if classes is None else load_vocabulary(classes)
         self.trained = trained
         self._lock = threading.Lock()  # the model has one vocabulary at a time
 
     @classmethod
     def from_config(
-        cls, config_file: str | Path, options: Sequence[str] = (), *, classes: str | Path | Sequence[str] | None = None
+        cls, config_file: str | Path, options: Sequence[str] = (), *, classes: VocabularySource | None = None
     ) -> "Predictor":
         """Build the model of a config file and load its weights.
 
@@ -181,16 +180,16 @@ class Predictor:
         if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
             logger.info("no GPU found, so the model runs on the CPU")
             cfg.MODEL.DEVICE = "cpu"
-        names = _default_classes(cfg) if classes is None else load_vocabulary(classes)
+        vocabulary = _default_classes(cfg) if classes is None else load_vocabulary(classes)
         model, trained = _build(cfg)
         if not trained:
             logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
-        return cls(model=model, resize=inference_resize(cfg), classes=names, trained=trained)
+        return cls(model=model, resize=inference_resize(cfg), classes=vocabulary, trained=trained)
 
     def __call__(
         self,
         image: ImageLike,
-        classes: str | Path | Sequence[str] | None = None,
+        classes: VocabularySource | None = None,
         *,
         class_scores: bool = False,
     ) -> Segmentation:
@@ -209,12 +208,12 @@ class Predictor:
             FileNotFoundError: if there is no such file.
             ValueError: if the image cannot be read or the class names are not usable.
         """
-        names = self._names(classes)
+        vocabulary = self._vocabulary(classes)
         rgb = read_image(image) if isinstance(image, str | Path) else to_rgb(image)
         inputs = [inference_sample(rgb, self.resize)]
         with self._lock, torch.inference_mode():
-            if names != self.model.classes:
-                self.model.set_vocabulary(names)
+            if vocabulary != self.model.classes:
+                self.model.set_vocabulary(vocabulary)
             if class_scores:
                 probabilities = self.model(inputs)[0]["sem_seg"].float()
                 scores, labels = probabilities.max(dim=0)
@@ -225,16 +224,16 @@ class Predictor:
         return Segmentation(
             image=rgb,
             labels=labels.to(torch.int32).cpu().numpy(),
-            names=names,
+            names=vocabulary,
             scores=scores.cpu().numpy(),
             class_scores=None if probabilities is None else probabilities.cpu().numpy(),
         )
 
-    def _names(self, classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:
-        names = self.classes if classes is None else tuple(load_vocabulary(classes))
-        if names is None:
+    def _vocabulary(self, classes: VocabularySource | None) -> Vocabulary:
+        vocabulary = self.classes if classes is None else load_vocabulary(classes)
+        if vocabulary is None:
             raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
-        return names
+        return vocabulary
 
 
 def _build(cfg: CfgNode) -> tuple[Model, bool]:
@@ -246,13 +245,9 @@ def _build(cfg: CfgNode) -> tuple[Model, bool]:
     return model, checkpointer.complete
 
 
-def _default_classes(cfg: CfgNode) -> Sequence[str] | None:
-    """Return the class names of the first data set that is tested on, None if there is none."""
+def _default_classes(cfg: CfgNode) -> Vocabulary | None:
+    """Return the classes of the first data set that is tested on, None if there is none."""
     if not cfg.DATASETS.TEST:
         return None
     register_datasets()
-    name = cfg.DATASETS.TEST[0]
-    classes = MetadataCatalog.get(name).get("stuff_classes") if name in MetadataCatalog.list() else None
-    if not classes:
-        raise ValueError(f"DATASETS.TEST names the data set {name!r}, which is not registered with its class names")
-    return classes
+    return dataset_vocabulary(cfg.DATASETS.TEST[0])

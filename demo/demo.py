@@ -63,8 +63,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--classes",
         metavar="NAMES",
-        help='what to look for: "sofa | couch, night sky, cat" ("," between classes, "|" between synonyms), a .json or '
-        ".txt file, or a shipped vocabulary such as ade20k_150; by default the classes of the config's test set",
+        help='what to look for: "sofa | couch, night sky, cat" ("," between classes, "|" between synonyms); a file: '
+        ".txt with one class per line, .csv, .json or .yaml; or a shipped vocabulary such as ade20k_150; by "
+        "default the classes of the config's test set",
     )
     parser.add_argument("--side-by-side", action="store_true", help="also write photograph and overlay in one image")
     parser.add_argument(

@@ -85,6 +85,8 @@ def test_classes_of_a_call(model, image, tmp_path):
     (tmp_path / "names.json").write_text(json.dumps(["dog", "cat"]))
     assert predictor(image, ["sofa", "night sky"]).names == ("sofa", "night sky")
     assert predictor(image, "sofa | couch, cat").names == ("sofa, couch", "cat")
+    assert predictor(image, ["sofa", ("cat", "kitten")]).names == ("sofa", "cat, kitten")
+    assert predictor(image, ["sofa", ("cat", "kitten")]).names.short_names == ("sofa", "cat")
     assert predictor(image, tmp_path / "names.json").names == ("dog", "cat")
     assert len(predictor(image, "ade20k_150").names) == 150
     assert predictor(image).names == NAMES
@@ -114,6 +116,10 @@ def test_no_classes(model, image):
         Predictor(resize=AS_THEY_ARE, model=model)(image)
     with pytest.raises(ValueError, match="repeats the class"):
         Predictor(resize=AS_THEY_ARE, model=model)(image, ["cat", "cat"])
+    with pytest.raises(ValueError, match="repeats the class"):
+        Predictor(resize=AS_THEY_ARE, model=model, classes=["cat", "cat"])
+    with pytest.raises(ValueError, match="one class with 2 synonyms"):
+        Predictor(resize=AS_THEY_ARE, model=model)(image, ["cat, kitten"])
 
 
 def test_a_read_only_array(model, image):
@@ -209,7 +215,7 @@ def test_classes_of_a_config(options):
 
     assert classes("()") is None
     assert classes("('moon_test',)", classes="cat, dog") == ("cat", "dog")
-    with pytest.raises(ValueError, match="'moon_test', which is not registered"):
+    with pytest.raises(ValueError, match="no data set is registered as 'moon_test'"):
         classes("('moon_test',)")
 
 

@@ -25,7 +25,7 @@ from catseg.benchmark.store import write_pair
 from catseg.benchmark.worst import WorstImages, draw_worst
 from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
 from catseg.checkpoint.sources import fetch
-from catseg.data.registration import register_datasets
+from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import LabelPredictor, build_test_loader, overall_metrics
 from catseg.engine.trainer import Trainer
 from catseg.evaluation.overlapped import OverlappedEvaluator
@@ -76,7 +76,8 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     model = models.get(cfg, pair.model)
     metadata = MetadataCatalog.get(pair.dataset)
-    model.set_vocabulary(metadata.stuff_classes)
+    vocabulary = dataset_vocabulary(pair.dataset)
+    model.set_vocabulary(vocabulary)
     worst = WorstImages(WORST_IMAGES)
     evaluator = OverlappedEvaluator(SemSegEvaluator(pair.dataset, output_dir=folder, watch=worst))
     loader = build_test_loader(cfg, pair.dataset)
@@ -88,7 +89,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     seconds = time.perf_counter() - start
     images = worst.gather()
     if comm.is_main_process():
-        names = list(metadata.get("scored_classes", metadata.stuff_classes))
+        names = list(metadata.get("scored_classes", vocabulary))
         with np.load(folder / "confusion_matrix.npz") as file:
             matrix = file["matrix"]
         write_pair(

@@ -20,7 +20,7 @@ from catseg.data.downloads import (
     coco_stuff,
 )
 from catseg.shapes import classes as shapes
-from catseg.vocabulary import load_vocabulary
+from catseg.vocabulary import Vocabulary, load_vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class DatasetSpec:
     scored_classes: tuple[str, ...] | None = None
 
     @property
-    def classes(self) -> list[str]:
-        """The class names; class k is the k-th, synonyms after ", "."""
+    def classes(self) -> Vocabulary:
+        """The classes; class k is the k-th."""
         return load_vocabulary(self.vocabulary)
 
     def steps(self, root: Path, *, again: bool = False) -> list[str]:

@@ -1,12 +1,14 @@
 """Tells Detectron2's catalogues about the data sets of the table."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from catseg.data.dataset_specs import DATASETS, DatasetSpec, datasets_root
 from catseg.data.pairs import paired_names
+from catseg.vocabulary import Vocabulary, load_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -14,7 +16,7 @@ logger = logging.getLogger(__name__)
 def register_datasets(root: str | Path | None = None) -> None:
     """Register every data set of the table with Detectron2. No file is touched until one is loaded.
 
-    A data set's metadata are `stuff_classes` (names, synonyms after ", "), `ignore_label`, `evaluator_type`
+    A data set's metadata are `stuff_classes` (a `Vocabulary`), `ignore_label`, `evaluator_type`
     ("sem_seg"), `image_root`, `sem_seg_root`, `score_groups` (group name to class indices) and `scored_classes` (names
     of the classes that scoring tells apart: `stuff_classes`, or fewer, see `DatasetSpec`). Loading one whose files are
     missing or do not pair up raises FileNotFoundError with the folder and the commands that make it.
@@ -32,6 +34,23 @@ def register_datasets(root: str | Path | None = None) -> None:
             DatasetCatalog.remove(spec.name)
             MetadataCatalog.remove(spec.name)
         _register(spec, folder)
+
+
+def dataset_vocabulary(name: str) -> Vocabulary:
+    """Return the classes of a registered data set: its `stuff_classes`, whose entries are as in any list of classes.
+
+    Raises:
+        ValueError: if there is no such data set, or its `stuff_classes` are no list of classes.
+    """
+    if name not in MetadataCatalog.list():
+        raise ValueError(f"no data set is registered as {name!r}")
+    classes = MetadataCatalog.get(name).get("stuff_classes")
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise ValueError(
+            f"stuff_classes of the data set {name} must be a list of class names, got {type(classes).__name__}: "
+            f"MetadataCatalog.get({name!r}).set(stuff_classes=[...])"
+        )
+    return load_vocabulary(classes, origin=f"stuff_classes of the data set {name}")
 
 
 def _register(spec: DatasetSpec, root: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, MapDataset, MetadataCatalog
+from detectron2.data import DatasetFromList, MapDataset
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import InferenceSampler
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from catseg.atomic import atomic_path
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
+from catseg.data.registration import dataset_vocabulary
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.modeling.meta_arch import CATSeg
@@ -96,7 +97,7 @@ def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
     """
     results: Results = {}
     for name in cfg.DATASETS.TEST:
-        model.set_vocabulary(MetadataCatalog.get(name).stuff_classes)
+        model.set_vocabulary(dataset_vocabulary(name))
         predictor = LabelPredictor(model)
         results[name] = inference_on_dataset(predictor, build_test_loader(cfg, name), build_evaluator(cfg, name))
     if results and comm.is_main_process():

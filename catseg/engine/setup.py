@@ -24,7 +24,7 @@ from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_f
 from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config
 from catseg.data.dataset_mapper import SemSegDatasetMapper
-from catseg.data.registration import register_datasets
+from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import find_metric
 from catseg.engine.resuming import CONFIG_FILE, check_resumable, report_changes, write_config
 from catseg.evaluation.confusion import scores
@@ -216,6 +216,7 @@ def _check_data(cfg: CfgNode, *, training: bool) -> None:
         if name not in DatasetCatalog.list():
             close = difflib.get_close_matches(name, DatasetCatalog.list())
             raise ValueError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
+        dataset_vocabulary(name)  # for its own checks
         if not DatasetCatalog.get(name):
             raise FileNotFoundError(f"dataset {name} holds no images")
     if training:
@@ -236,7 +237,7 @@ def _check_best_metric(cfg: CfgNode) -> None:
     results = {}
     for name in cfg.DATASETS.TEST:
         metadata = MetadataCatalog.get(name)
-        classes = metadata.get("scored_classes", metadata.stuff_classes)
+        classes = metadata.get("scored_classes", dataset_vocabulary(name))
         made_up = np.eye(len(classes), dtype=np.int64)
         results[name] = {"sem_seg": scores(made_up, classes, metadata.get("score_groups"))}
     if results:

@@ -8,7 +8,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetFromList,
-    MetadataCatalog,
     build_detection_train_loader,
 )
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
+from catseg.data.registration import dataset_vocabulary
 from catseg.engine.batch_norms import synchronise_batch_norms
 from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate
 from catseg.engine.hooks import CheckpointHook, EvaluationHook
@@ -104,7 +104,7 @@ class Trainer(DefaultTrainer):
         Raises:
             SystemExit: with status 130 after Ctrl-C, having said how to resume.
         """
-        self._plain_model.set_train_vocabulary(MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).stuff_classes)
+        self._plain_model.set_train_vocabulary(dataset_vocabulary(self.cfg.DATASETS.TRAIN[0]))
         try:
             return super().train()
         except KeyboardInterrupt:

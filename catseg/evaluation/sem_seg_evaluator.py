@@ -19,6 +19,7 @@ from catseg.atomic import atomic_path
 from catseg.evaluation.confusion import confusion_matrix, scores
 from catseg.image_io import read_image
 from catseg.label_io import check_label_size, read_classes
+from catseg.vocabulary import load_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +67,9 @@ class SemSegEvaluator(DatasetEvaluator):
         self.draw = draw
         self.watch = watch
         metadata = MetadataCatalog.get(dataset_name)
-        self.classes: list[str] = metadata.stuff_classes
-        self.scored_classes: list[str] = metadata.get("scored_classes", self.classes)
+        origin = f"stuff_classes of the data set {dataset_name}"
+        self.classes = load_vocabulary(metadata.stuff_classes, origin=origin)
+        self.scored_classes: Sequence[str] = metadata.get("scored_classes", self.classes)
         self.ignore_label: int = metadata.ignore_label
         self.groups: Mapping[str, Sequence[int]] = metadata.get("score_groups", {})
         self.image_root: str | None = metadata.get("image_root")

@@ -26,6 +26,7 @@ from catseg.modeling.layers.images import ImageInput
 from catseg.modeling.layers.running_statistics import FrozenStatistics
 from catseg.modeling.losses import class_wise_bce
 from catseg.modeling.sliding_window import View, batch_same_size_crops, merge_in_chunks, view_from_config
+from catseg.vocabulary import Vocabulary, VocabularySource, load_vocabulary
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
 
@@ -94,8 +95,8 @@ class CATSeg(FrozenStatistics):
         self.loss_weight = loss_weight
         self.chunk_sizes = chunk_sizes
         self.test_dtype = test_dtype
-        self._train_classes: tuple[str, ...] = ()
-        self._classes: tuple[str, ...] = ()
+        self._train_classes = Vocabulary()
+        self._classes = Vocabulary()
         if compiled:
             compile_blocks(clip.visual, sem_seg_head)
 
@@ -139,24 +140,24 @@ class CATSeg(FrozenStatistics):
         return self.clip_input.mean.device
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names of inference, in the order of the output's channels."""
+    def classes(self) -> Vocabulary:
+        """The classes of inference, in the order of the output's channels."""
         return self._classes
 
-    def set_vocabulary(self, names: Sequence[str]) -> None:
+    def set_vocabulary(self, classes: VocabularySource) -> None:
         """Choose the classes of inference. Only names that were not encoded before are encoded, at the next use.
 
         Args:
-            names: class names; ", " separates synonyms of one class.
+            classes: a `Vocabulary`, or what `catseg.vocabulary.load_vocabulary` makes one of.
 
         Raises:
-            ValueError: if there are none.
+            FileNotFoundError, ValueError: as `load_vocabulary`.
         """
-        self._classes = _checked(names)
+        self._classes = load_vocabulary(classes)
 
-    def set_train_vocabulary(self, names: Sequence[str]) -> None:
+    def set_train_vocabulary(self, classes: VocabularySource) -> None:
         """Choose the classes that labels 0, 1, ... stand for in training. Arguments and errors as `set_vocabulary`."""
-        self._train_classes = _checked(names)
+        self._train_classes = load_vocabulary(classes)
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Compute the loss in training, and class probabilities in inference.
@@ -237,16 +238,16 @@ class CATSeg(FrozenStatistics):
         grid = dense[:, 1:].transpose(1, 2).unflatten(2, self.image_encoder.grid)
         return dense, pyramid(grid, tokens)
 
-    def text_features(self, names: Sequence[str]) -> Tensor:
-        """Encode class names as text features `(T, P, C)`, L2-normalised, on the model's device.
+    def text_features(self, vocabulary: Vocabulary) -> Tensor:
+        """Encode classes as text features `(T, P, C)`, L2-normalised, on the model's device.
 
         Raises:
-            RuntimeError: if there are no names.
+            RuntimeError: if there are none.
         """
-        if not names:
+        if not vocabulary:
             setter = "set_train_vocabulary" if self.training else "set_vocabulary"
-            raise RuntimeError(f"the model has no class names yet: call {setter}(names) first")
-        return self.text_encoder.encode(names).to(self.device)
+            raise RuntimeError(f"the model has no classes yet: call {setter}(classes) first")
+        return self.text_encoder.encode(vocabulary).to(self.device)
 
     def _losses(self, batched_inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         crops, target = (
@@ -286,12 +287,6 @@ class CATSeg(FrozenStatistics):
 def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:
     height, width = item["image"].shape[-2:]
     return int(item.get("height", height)), int(item.get("width", width))
-
-
-def _checked(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str) or not names:
-        raise ValueError(f"a vocabulary is a list of at least one class name, got {names!r}")
-    return tuple(names)
 
 
 def _set_backbone_trainable(backbone: nn.Module, *, trained: bool) -> None:

@@ -18,6 +18,7 @@ from catseg.modeling.clip.text_encoder import TextEncoder
 from catseg.shapes.caption_pairs import make_pairs
 from catseg.shapes.classes import BACKGROUNDS, HELD_OUT_OBJECTS, OBJECTS
 from catseg.shapes.scenes import class_numbers, draw_scenes, sample_scenes, share
+from catseg.vocabulary import Vocabulary
 
 BATCHES_DRAWN_AT_ONCE = 50
 MAX_LOGIT_SCALE = math.log(100)
@@ -170,7 +171,7 @@ def measure_locality(
     pixels, labels = draw_scenes(scenes, size=size, generator=generator)
     grid = (size // clip.visual.patch_size[0], size // clip.visual.patch_size[1])
     dense = DenseImageEncoder(visual=clip.visual, grid=grid)
-    text = F.normalize(text_encoder.encode(OBJECTS).mean(dim=1), dim=-1)
+    text = F.normalize(text_encoder.encode(Vocabulary(OBJECTS)).mean(dim=1), dim=-1)
     nearest = [_nearest_text(dense(normalise(part.to(text.device)))[:, 1:], text) for part in pixels.split(100)]
     tokens = numbers[torch.cat(nearest).cpu()].unflatten(1, grid).float()
     predicted = F.interpolate(tokens[:, None], size=(size, size), mode="nearest")[:, 0].long()

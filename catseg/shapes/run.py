@@ -26,6 +26,7 @@ from catseg.engine.trainer import Trainer
 from catseg.modeling.meta_arch import CATSeg
 from catseg.modeling.sliding_window import resize
 from catseg.shapes.pretrain_clip import Pretraining, pretrain_clip, read_report
+from catseg.vocabulary import Vocabulary
 
 RECORD = "run.json"
 
@@ -195,11 +196,11 @@ class PermutedNames(torch.nn.Module):
         self.model = model
         self.predict_labels = model.predict_labels
 
-    def set_vocabulary(self, names: Sequence[str]) -> None:
+    def set_vocabulary(self, classes: Vocabulary) -> None:
         """Give each class the name of the next one in a random ring, so that none keeps its own."""
-        ring = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
+        ring = torch.randperm(len(classes), generator=torch.Generator().manual_seed(0))
         following = dict(zip(ring.tolist(), ring.roll(-1).tolist(), strict=True))
-        self.model.set_vocabulary([names[following[index]] for index in range(len(names))])
+        self.model.set_vocabulary(Vocabulary(classes.synonyms[following[index]] for index in range(len(classes))))
 
 
 class TrainingBar(HookBase):

@@ -11,7 +11,7 @@ from catseg.visualization.legend import LegendEntry, add_legend
 from catseg.visualization.palette import IGNORED_COLOR, palette
 from catseg.visualization.region_names import draw_region_names
 from catseg.visualization.text import readable
-from catseg.vocabulary import synonyms
+from catseg.vocabulary import Vocabulary
 
 _MAX_BORDER = 0.45  # share of a pixel's surroundings that borders may cover
 
@@ -27,14 +27,14 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Draw a label map over its image.
 
-    Each region is tinted, outlined and, where it is large enough, named. Of a name with synonyms ("screen door,
-    screen") the first is written, unless another class begins with the same one. Pixels without a class are grey. A
-    image whose longer side is below 512 pixels is enlarged by a whole factor, so that the names can be read.
+    Each region is tinted, outlined and, where it is large enough, named. Of the synonyms of a class in a `Vocabulary`,
+    the first is written, unless another class begins with the same one. Pixels without a class are grey. An image whose
+    longer side is below 512 pixels is enlarged by a whole factor, so that the names can be read.
 
     Args:
         image: RGB 0..255, (H, W, 3).
         labels: class of each pixel, (H, W). Values outside 0..len(names) - 1, such as 255, are pixels without class.
-        names: class names; any Unicode.
+        names: class names, a `Vocabulary` or others; any Unicode.
         colors: RGB 0..255 per class, (len(names), 3); `palette(len(names))` by default.
         alpha: how much of the class colour is seen, 0..1.
         legend: whether to add a panel with the classes in the image and their shares of its pixels.
@@ -71,10 +71,8 @@ def class_shares(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.fl
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Return drawable names: the first synonym, or the whole name where several classes have the same first one."""
-    firsts = [synonyms(name)[0] for name in names]
-    count = {first: firsts.count(first) for first in set(firsts)}
-    chosen = [name if count[first] > 1 else first for name, first in zip(names, firsts, strict=True)]
+    """Return drawable names: the short ones of a `Vocabulary`, others whole."""
+    chosen = names.short_names if isinstance(names, Vocabulary) else names
     return [readable(name, f"#{index}") for index, name in enumerate(chosen)]
 
 

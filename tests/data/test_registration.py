@@ -16,7 +16,7 @@ from catseg.data.dataset_specs import (
     PASCAL_VOC_20B,
     datasets_root,
 )
-from catseg.data.registration import load_records, register_datasets
+from catseg.data.registration import dataset_vocabulary, load_records, register_datasets
 from catseg.vocabulary import load_vocabulary
 
 TEST = "ade20k_150_test_sem_seg"
@@ -59,6 +59,37 @@ def test_every_dataset_has_its_metadata_without_files(spec, tmp_path):
     assert metadata.score_groups.keys() == spec.score_groups.keys()
     for group, names in spec.score_groups.items():
         assert [spec.classes[index] for index in metadata.score_groups[group]] == list(names)
+
+
+@pytest.fixture
+def mine():
+    """The metadata of a data set called "mine"."""
+    yield MetadataCatalog.get("mine")
+    MetadataCatalog.remove("mine")
+
+
+def test_classes_of_an_own_dataset(mine):
+    mine.stuff_classes = ["grass", "sofa, couch", ("cat", "kitten")]
+    vocabulary = dataset_vocabulary("mine")
+    assert vocabulary.synonyms == (("grass",), ("sofa", "couch"), ("cat", "kitten"))
+    assert vocabulary.origin == "stuff_classes of the data set mine"
+
+
+def test_a_benchmark_states_its_synonyms():
+    register_datasets()
+    name = "ade20k_full_sem_seg_freq_val_all"
+    assert dataset_vocabulary(name) is MetadataCatalog.get(name).stuff_classes
+    assert dataset_vocabulary(name).synonyms[1] == ("building", "edifice")
+
+
+@pytest.mark.parametrize("classes", [None, {0: "a", 1: "b"}, "dog, cat"])
+def test_classes_of_a_dataset_are_a_list(mine, classes):
+    if classes is not None:
+        mine.stuff_classes = classes
+    with pytest.raises(ValueError, match="stuff_classes of the data set mine must be a list"):
+        dataset_vocabulary("mine")
+    with pytest.raises(ValueError, match="no data set is registered as 'nobodys'"):
+        dataset_vocabulary("nobodys")
 
 
 def test_published_names_classes_and_sizes():

@@ -131,6 +131,21 @@ def test_training_sets_of_other_classes_cannot_be_mixed(arguments, other_dataset
         setup(arguments(DATASETS__TRAIN=("toy_train", "other")))
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["car", "Car"], "entry 2 of stuff_classes of the data set other repeats the class 'Car' of entry 1"),
+        ({0: "car", 1: "cat"}, "stuff_classes of the data set other must be a list of class names, got dict"),
+        (["car, cat"], "stuff_classes of the data set other holds one class with 2 synonyms"),
+    ],
+)
+def test_classes_of_a_dataset_are_checked(arguments, other_dataset, classes, message):
+    MetadataCatalog.remove("other")
+    MetadataCatalog.get("other").set(stuff_classes=classes, ignore_label=255)
+    with pytest.raises(ValueError, match=message):
+        setup(arguments({"eval_only": True}, DATASETS__TEST=("other",)))
+
+
 def test_an_empty_dataset_is_an_error(arguments, other_dataset):
     other_dataset.clear()
     with pytest.raises(FileNotFoundError, match="other holds no images"):

@@ -105,6 +105,20 @@ def test_runs_in_detectron2_inference(dataset, tmp_path):
     assert results["sem_seg"]["mIoU"] == results["sem_seg"]["pACC"] == 100
 
 
+def test_scores_bear_the_names_of_classes_with_synonyms(tmp_path):
+    MetadataCatalog.get("evaluator_synonyms").set(stuff_classes=["grass, lawn", ("cat", "kitten")], ignore_label=255)
+    drawn = []
+    evaluator = SemSegEvaluator(
+        "evaluator_synonyms", output_dir=tmp_path, draw=lambda image, labels, names: drawn.append(names) or image
+    )
+    [sample] = make_inputs(tmp_path, 1, num_classes=2)
+    evaluator.process([sample], [{"labels": torch.from_numpy(sample["truth"].clip(0, 1))}])
+    results = evaluator.evaluate()["sem_seg"]
+    MetadataCatalog.remove("evaluator_synonyms")
+    assert {"IoU-grass, lawn", "IoU-cat, kitten"} <= results.keys()
+    assert [names.short_names for names in drawn] == [("grass", "cat")]
+
+
 def test_reset_forgets(dataset, tmp_path):
     inputs = make_inputs(tmp_path, 1)
     evaluator = SemSegEvaluator(dataset)

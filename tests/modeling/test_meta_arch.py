@@ -8,6 +8,7 @@ from torch._dynamo.utils import counters
 
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.meta_arch import CATSeg
+from catseg.vocabulary import load_vocabulary
 from tests.tiny import tiny_config, tiny_model
 
 CLASSES = ["wall", "building, edifice", "sky", "red kite", "sea"]
@@ -117,16 +118,29 @@ def test_text_features_follow_loaded_weights(model: CATSeg) -> None:
 
 def test_a_model_without_vocabulary_says_so(tmp_path: Path) -> None:
     model = CATSeg(tiny_config(tmp_path))
-    with pytest.raises(RuntimeError, match=r"call set_train_vocabulary\(names\) first"):
+    with pytest.raises(RuntimeError, match=r"call set_train_vocabulary\(classes\) first"):
         model(training_batch())
-    with pytest.raises(RuntimeError, match=r"call set_vocabulary\(names\) first"):
+    with pytest.raises(RuntimeError, match=r"call set_vocabulary\(classes\) first"):
         model.eval()([{"image": image(8, 8)}])
 
 
-@pytest.mark.parametrize("names", [[], "sky"])
-def test_a_vocabulary_is_a_list(model: CATSeg, names: object) -> None:
-    with pytest.raises(ValueError, match="a list of at least one class name"):
-        model.set_vocabulary(names)
+@pytest.mark.parametrize("setter", ["set_vocabulary", "set_train_vocabulary"])
+def test_the_vocabulary_is_checked(model: CATSeg, setter: str) -> None:
+    for classes, message in (
+        ([], "no class names"),
+        (["sky, sea"], "one class with 2 synonyms"),
+        (["a", "A"], "repeats"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            getattr(model, setter)(classes)
+
+
+def test_synonyms_may_be_a_tuple(model: CATSeg) -> None:
+    item = {"image": image(50, 60)}
+    (expected,) = model([item])
+    model.set_vocabulary(["wall", ("building", "edifice"), "sky"])
+    assert model.classes == ("wall", "building, edifice", "sky")
+    assert torch.equal(model([item])[0]["sem_seg"], expected["sem_seg"])
 
 
 def test_training_gives_a_loss_with_gradients_for_what_trains_and_nothing_else(tmp_path: Path) -> None:
@@ -239,7 +253,7 @@ def test_version_2_with_more_classes_than_tokens_keeps_the_best_of_each_crop(tmp
     model = tiny_model(tmp_path, **VERSION_2, MODEL__SEM_SEG_HEAD__CLASS_TOKENS=3)
     crops = torch.stack([image(64, 64, i) for i in range(2)]).float()
     with torch.no_grad():
-        text = model.text_features(CLASSES)
+        text = model.text_features(load_vocabulary(CLASSES))
         logits = model.logits(crops, text)
         assert logits.shape == (2, 5, 16, 16)
         for i in range(2):

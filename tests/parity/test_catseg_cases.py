@@ -14,6 +14,7 @@ from catseg.checkpoint.official import CAT_SEG
 from catseg.modeling.meta_arch import CATSeg
 from catseg.parity.case import ReferenceCase, UnsupportedCaseError, fill, load_case
 from catseg.parity.catseg_cases import build_catseg
+from catseg.vocabulary import Vocabulary
 
 HEAD = "sem_seg_head.predictor.transformer."
 GUIDANCE = {"guidance_projection.0": 24, "decoder_guidance_projection.0.0": 16, "decoder_guidance_projection.1.0": 8}
@@ -91,7 +92,8 @@ def test_version_2(small: ReferenceCase, tmp_path: Path, attention: str) -> None
     weight = "sem_seg_head.predictor.clip_model.visual.transformer.resblocks.2.attn.v_proj_weight"
     assert_filled(model, case, "upsample1.weight", "upsample2.bias", padding, weight)
     with torch.no_grad():
-        logits = model.logits(torch.from_numpy(case.inputs["square"])[None].float(), model.text_features(["a, b", "c"]))
+        text = model.text_features(Vocabulary([("a", "b"), "c"]))
+        logits = model.logits(torch.from_numpy(case.inputs["square"])[None].float(), text)
     assert logits.shape == (1, 2, 96, 96)
     assert logits.isfinite().all()
 

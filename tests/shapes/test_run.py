@@ -2,24 +2,25 @@ import torch
 from torch.nn.functional import normalize
 
 from catseg.shapes.run import PermutedNames, RawCostVolume
+from catseg.vocabulary import Vocabulary
 from tests.tiny import tiny_model
 
 
 def test_names_are_all_permuted(tmp_path):
     model = tiny_model(tmp_path)
-    names = [f"thing {number}" for number in range(7)]
+    names = Vocabulary(f"thing {number}" for number in range(7))
     PermutedNames(model).set_vocabulary(names)
-    assert sorted(model.classes) == names
+    assert sorted(model.classes) == list(names)
     assert all(mine != yours for mine, yours in zip(model.classes, names, strict=True))
 
 
 def test_raw_labels_are_the_nearest_names(tmp_path):
     model = tiny_model(tmp_path)
-    names = ["sea", "sand", "sky"]
+    names = Vocabulary(["sea", "sand", "sky"])
     raw = RawCostVolume(model)
     raw.set_vocabulary(names)
     image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
-    (result,) = raw.predict_labels([{"image": image}])
+    (result,) = raw.predict_labels([{"image": image, "height": 64, "width": 64}])
     text = normalize(model.text_features(names).mean(dim=1), dim=-1)
     dense = normalize(model.dense_features(image[None].float())[0, 1:], dim=-1)
     coarse = (dense @ text.T).view(4, 4, 3)

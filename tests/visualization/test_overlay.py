@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from catseg.visualization import class_shares, overlay, palette
 from catseg.visualization.legend import LegendEntry, format_share
 from catseg.visualization.overlay import _legend_entries, short_names
+from catseg.vocabulary import Vocabulary
 
 NAMES = ["sky", "sofa, couch", "cat"]
 
@@ -122,12 +123,10 @@ def test_847_classes_fit():
 
 
 def test_short_names():
-    assert short_names(["sofa, couch", "screen door, screen", "screen, silver screen"]) == [
-        "sofa",
-        "screen door",
-        "screen",
-    ]
-    assert short_names(["bank, shore", "bank, office", "\n"]) == ["bank, shore", "bank, office", "#2"]
+    vocabulary = Vocabulary([("sofa", "couch"), ("screen door", "screen"), ("screen", "silver screen")])
+    assert short_names(vocabulary) == ["sofa", "screen door", "screen"]
+    assert short_names(Vocabulary([("bank", "shore"), ("bank", "office")])) == ["bank, shore", "bank, office"]
+    assert short_names(["sofa, couch", "\n"]) == ["sofa, couch", "#1"]
 
 
 def test_format_share():

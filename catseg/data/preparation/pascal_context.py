@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def _read_annotations(path: Path, *, phase: str) -> tuple[dict[Any, str], dict[A
     return {number: Path(name).stem for number, name in images.items()}, regions
 
 
-def _compare_class_names(path: Path, classes: list[str]) -> None:
+def _compare_class_names(path: Path, classes: Sequence[str]) -> None:
     """Warn if labels.txt, `1: accordion` and so on, names other classes than the benchmark, spelling aside."""
     if not path.is_file():
         return

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from catseg.modeling.clip.loading import Tokenizer
 from catseg.modeling.clip.text_cache import TextCache, fingerprint
-from catseg.vocabulary import synonyms
+from catseg.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -88,10 +88,10 @@ class TextEncoder:
         self._batch_size = batch_size
         self._dtype = dtype
         self._known_fingerprint: tuple[object, str] | None = None
-        self._recent: OrderedDict[tuple[str, tuple[str, ...], torch.device], Tensor] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, Vocabulary, torch.device], Tensor] = OrderedDict()
 
-    def encode(self, names: Sequence[str]) -> Tensor:
-        """Compute, or look up, the features of class names.
+    def encode(self, vocabulary: Vocabulary) -> Tensor:
+        """Compute, or look up, the features of classes.
 
         Every template is encoded with every synonym of a class and L2-normalised; the synonyms of a template are
         averaged and the mean L2-normalised again (as the authors' code does).
@@ -101,26 +101,26 @@ class TextEncoder:
         from the cache where it has them, for the weights as they are.
 
         Args:
-            names: T class names; ", " inside a name separates synonyms.
+            vocabulary: T classes.
 
         Returns:
             float32 (T, P, C) on the model's device; each C-vector has length 1. Not to be changed in place: the same
             tensor is given again for the same names.
 
         Raises:
-            ValueError: if there are no names, or a prompt has more tokens than the model can read.
+            ValueError: if there are no classes, or a prompt has more tokens than the model can read.
         """
-        if isinstance(names, str) or not names:
-            raise ValueError(f"expected a list with at least one class name, got {names!r}")
+        if not vocabulary:
+            raise ValueError("there are no classes to encode")
         if self.first_synonym_only:
-            names = [synonyms(name)[0] for name in names]
+            vocabulary = vocabulary.first_synonyms()
         if torch.is_grad_enabled() and any(parameter.requires_grad for _, parameter in text_parameters(self._clip)):
             self._known_fingerprint = None  # a training step follows, and fused optimizers do not count their changes
             self._cache = TextCache()  # features of weights that change again soon are not worth files
-            return self._encode_classes(names, self._progress_bar(0))
+            return self._encode_classes(vocabulary.synonyms, self._progress_bar(0))
         # Never an inference tensor: a later training step must be able to save the features for backward.
         with torch.inference_mode(False), torch.no_grad():
-            return self._encode_cached(names)
+            return self._encode_cached(vocabulary)
 
     def fingerprint(self) -> str:
         """A hash of all that the features depend on besides the class names.
@@ -148,41 +148,45 @@ class TextEncoder:
             "dtype": str(self._dtype),
         }
 
-    def _encode_cached(self, names: Sequence[str]) -> Tensor:
-        """As `encode`, quick enough to be called in every step with the same names."""
+    def _encode_cached(self, vocabulary: Vocabulary) -> Tensor:
+        """As `encode`, quick enough to be called in every step with the same vocabulary."""
         fingerprint = self.fingerprint()
-        key = (fingerprint, tuple(names), self._clip.positional_embedding.device)
+        key = (fingerprint, vocabulary, self._clip.positional_embedding.device)
         if key not in self._recent:
-            self._recent[key] = self._look_up(fingerprint, names).to(key[2])
+            self._recent[key] = self._look_up(fingerprint, vocabulary).to(key[2])
             if len(self._recent) > _RECENT_VOCABULARIES:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(key)
         return self._recent[key]
 
-    def _look_up(self, key: str, names: Sequence[str]) -> Tensor:
-        """The features of all names (T, P, C) on the CPU, from the cache where it has them."""
-        stored = {name: self._cache.get(key, name) for name in dict.fromkeys(names)}
+    def _look_up(self, key: str, vocabulary: Vocabulary) -> Tensor:
+        """The features of all classes (T, P, C) on the CPU, from the cache where it has them."""
+        synonyms = dict(zip(vocabulary, vocabulary.synonyms, strict=True))
+        stored = {name: self._cache.get(key, name) for name in synonyms}
         features = {name: tensor for name, tensor in stored.items() if tensor is not None}
         missing = [name for name in stored if name not in features]
         chunks = [missing[i : i + _CLASSES_PER_CHUNK] for i in range(0, len(missing), _CLASSES_PER_CHUNK)]
-        with self._progress_bar(sum(self._count_prompts(chunk) for chunk in chunks)) as progress:
+        prompts = sum(len(_phrases([synonyms[name] for name in chunk])) for chunk in chunks) * len(self.templates)
+        with self._progress_bar(prompts) as progress:
             for chunk in chunks:
-                for name, encoded in zip(chunk, self._encode_classes(chunk, progress).cpu(), strict=True):
+                found = self._encode_classes([synonyms[name] for name in chunk], progress).cpu()
+                for name, encoded in zip(chunk, found, strict=True):
                     features[name] = encoded.clone()  # on its own, so that it does not keep the chunk alive
                     self._cache.put(key, name, features[name])
         if missing:
             logger.info("encoded %d of %d classes, the others were cached", len(missing), len(stored))
-        return torch.stack([features[name] for name in names])
+        return torch.stack([features[name] for name in vocabulary])
 
-    def _encode_classes(self, names: Sequence[str], progress: tqdm) -> Tensor:
-        phrases = _phrases(names)
+    def _encode_classes(self, classes: Sequence[Sequence[str]], progress: tqdm) -> Tensor:
+        """Synonyms of classes -> features (T, P, C), computed."""
+        phrases = _phrases(classes)
         embedded = self._encode_phrases(phrases, progress)
         position = {phrase: i for i, phrase in enumerate(phrases)}
-        means = [embedded[[position[synonym] for synonym in synonyms(name)]].mean(dim=0) for name in names]
+        means = [embedded[[position[synonym] for synonym in synonyms]].mean(dim=0) for synonyms in classes]
         return F.normalize(torch.stack(means), dim=-1)
 
     def _encode_phrases(self, phrases: Sequence[str], progress: tqdm) -> Tensor:
-        """Class names without synonyms -> normalised features (len(phrases), P, C)."""
+        """Single synonyms -> normalised features (len(phrases), P, C)."""
         prompts = [template.format(phrase) for phrase in phrases for template in self.templates]
         tokens = self._tokenize(prompts)
         lengths = self._lengths(tokens)
@@ -234,13 +238,10 @@ class TextEncoder:
             return (tokens == self._clip.text_eos_id).int().argmax(dim=1) + 1
         return torch.full((len(tokens),), tokens.shape[1])
 
-    def _count_prompts(self, names: Sequence[str]) -> int:
-        return len(_phrases(names)) * len(self.templates)
-
     def _progress_bar(self, prompts: int) -> tqdm:
         return tqdm(total=prompts, desc="Encoding text", unit="prompt", disable=prompts < _LONG_WORK)
 
 
-def _phrases(names: Sequence[str]) -> list[str]:
+def _phrases(classes: Sequence[Sequence[str]]) -> list[str]:
     """The distinct synonyms of all classes, in order of appearance."""
-    return list(dict.fromkeys(synonym for name in names for synonym in synonyms(name)))
+    return list(dict.fromkeys(synonym for synonyms in classes for synonym in synonyms))

@@ -12,6 +12,7 @@ from catseg.modeling.clip.loading import build_clip, build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_cache import TextCache
 from catseg.modeling.clip.text_encoder import TextEncoder, text_parameters
+from catseg.vocabulary import Vocabulary, load_vocabulary
 
 TEMPLATES = ("a photo of a {}.", "itap of my {}.", "a {}")
 
@@ -30,7 +31,7 @@ def uncut(clip, tokenizer, name):
 
 def test_reference_text_features(clip, tokenizer, reference_case):
     encoder = TextEncoder(clip=clip, tokenizer=tokenizer, templates=prompt_templates("imagenet"))
-    features = encoder.encode(reference_case.config["test_classes"])
+    features = encoder.encode(load_vocabulary(reference_case.config["test_classes"]))
     outputs = reference_case.outputs
     expected = torch.from_numpy(outputs["text_features_test"]).view(*outputs["text_features_test_shape"])
     standard_deviation = outputs["text_features_test_stats"][1]
@@ -51,7 +52,7 @@ def shared_encoder(reference_config, reference_weights, tokenizer):
     others=st.lists(st.sampled_from(["cat", "grand piano", "a very long winded description of a table"]), max_size=2),
 )
 def test_cutting_after_the_end_of_text_changes_nothing(shared_encoder, tokenizer, name, others):
-    features = shared_encoder.encode([name, *others])
+    features = shared_encoder.encode(Vocabulary([name, *others]))
     for row, phrase in zip(features, [name, *others], strict=True):
         torch.testing.assert_close(row, uncut(shared_encoder._clip, tokenizer, phrase), rtol=0, atol=2e-6)
 
@@ -62,7 +63,7 @@ def test_tokens_after_the_end_are_not_computed(encoder, monkeypatch):
     monkeypatch.setattr(
         encoder._clip.transformer, "forward", lambda x, attn_mask: lengths.append(x.shape[1]) or forward(x, attn_mask)
     )
-    encoder.encode(["cat"])
+    encoder.encode(Vocabulary(["cat"]))
     assert max(lengths) == 8  # start, "a photo of a cat .", end
 
 
@@ -74,7 +75,9 @@ def test_other_kinds_of_text_encoders(write_config, pool):
     model = build_clip(name).requires_grad_(False)
     model.token_embedding.weight.normal_()  # far enough apart for a wrong pooling to show
     tokenizer = build_tokenizer(name)
-    features = TextEncoder(clip=model, tokenizer=tokenizer, templates=TEMPLATES).encode(["cat", "night table"])
+    features = TextEncoder(clip=model, tokenizer=tokenizer, templates=TEMPLATES).encode(
+        Vocabulary(["cat", "night table"])
+    )
     expected = torch.stack([uncut(model, tokenizer, phrase) for phrase in ("cat", "night table")])
     torch.testing.assert_close(features, expected, rtol=0, atol=2e-6)
 
@@ -82,16 +85,16 @@ def test_other_kinds_of_text_encoders(write_config, pool):
 def test_linear_or_no_projection(write_config):
     name = write_config(proj_bias=True)
     model = build_clip(name).requires_grad_(False)
-    features = TextEncoder(clip=model, tokenizer=build_tokenizer(name), templates=TEMPLATES).encode(["cat"])
+    features = TextEncoder(clip=model, tokenizer=build_tokenizer(name), templates=TEMPLATES).encode(Vocabulary(["cat"]))
     torch.testing.assert_close(features[0], uncut(model, build_tokenizer(name), "cat"), rtol=0, atol=2e-6)
     model.text_projection = None
-    features = TextEncoder(clip=model, tokenizer=build_tokenizer(name), templates=TEMPLATES).encode(["cat"])
+    features = TextEncoder(clip=model, tokenizer=build_tokenizer(name), templates=TEMPLATES).encode(Vocabulary(["cat"]))
     assert features.shape == (1, 3, 16)
 
 
 def test_synonyms_are_averaged_and_normalised(encoder):
-    building, edifice, wall = encoder.encode(["building", "edifice", "wall"])
-    both = encoder.encode(["building, edifice", "wall"])
+    building, edifice, wall = encoder.encode(Vocabulary(["building", "edifice", "wall"]))
+    both = encoder.encode(Vocabulary([("building", "edifice"), "wall"]))
     torch.testing.assert_close(both[0], F.normalize((building + edifice) / 2, dim=-1), rtol=0, atol=1e-6)
     torch.testing.assert_close(both[1], wall, rtol=0, atol=1e-6)
     torch.testing.assert_close(both.norm(dim=-1), torch.ones(2, 3))
@@ -99,20 +102,22 @@ def test_synonyms_are_averaged_and_normalised(encoder):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_order_and_batches_do_not_matter(encoder, clip, tokenizer, batch_size):
-    names = ["a table with a very long name", "cat", "dog house", "cat"]
+    names = Vocabulary(["a table with a very long name", "cat", "dog house", "cat"])
     other = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, batch_size=batch_size)
-    torch.testing.assert_close(other.encode(names).flip(0), encoder.encode(list(reversed(names))), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        other.encode(names).flip(0), encoder.encode(Vocabulary(reversed(names))), rtol=0, atol=1e-6
+    )
 
 
 def test_every_phrase_is_encoded_once(encoder):
-    encoder.encode(["building, edifice", "edifice, house", "building, edifice"])
+    encoder.encode(Vocabulary([("building", "edifice"), ("edifice", "house"), ("building", "edifice")]))
     assert encoder.encoded_prompts == 3 * len(TEMPLATES)
 
 
 def test_second_start_encodes_nothing(clip, tokenizer, tmp_path):
     def start(names, model=clip):
         encoder = TextEncoder(clip=model, tokenizer=tokenizer, templates=TEMPLATES, cache=TextCache(folder=tmp_path))
-        return encoder.encode(names), encoder.encoded_prompts
+        return encoder.encode(Vocabulary(names)), encoder.encoded_prompts
 
     features, encoded = start(["cat", "dog", "cat"])
     assert encoded == 2 * len(TEMPLATES)
@@ -127,7 +132,7 @@ def test_second_start_encodes_nothing(clip, tokenizer, tmp_path):
 def test_truncated_file_is_encoded_again(clip, tokenizer, tmp_path, caplog):
     def start():
         encoder = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, cache=TextCache(folder=tmp_path))
-        return encoder.encode(["cat", "dog"]), encoder.encoded_prompts
+        return encoder.encode(Vocabulary(["cat", "dog"])), encoder.encoded_prompts
 
     features, _ = start()
     path = next(tmp_path.rglob("*.safetensors"))
@@ -151,23 +156,23 @@ def test_interrupted_start_keeps_what_is_done(clip, tokenizer, tmp_path, monkeyp
 
     monkeypatch.setattr(first, "_encode_phrases", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        first.encode(["cat", "dog"])
+        first.encode(Vocabulary(["cat", "dog"]))
     second = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, cache=TextCache(folder=tmp_path))
-    second.encode(["cat", "dog"])
+    second.encode(Vocabulary(["cat", "dog"]))
     assert second.encoded_prompts == len(TEMPLATES)
 
 
 @pytest.mark.parametrize("long_work", [1, 1000])
 def test_progress_bar_shows_for_long_work_only(encoder, monkeypatch, capsys, long_work):
     monkeypatch.setattr(text_encoder, "_LONG_WORK", long_work)
-    encoder.encode(["cat", "dog"])
+    encoder.encode(Vocabulary(["cat", "dog"]))
     assert ("Encoding text: 100%" in capsys.readouterr().err) == (long_work == 1)
 
 
 def test_same_names_give_the_same_tensor_without_work(encoder, monkeypatch):
-    features = encoder.encode(["cat", "dog"])
+    features = encoder.encode(Vocabulary(["cat", "dog"]))
     monkeypatch.setattr(encoder, "_look_up", None)
-    assert encoder.encode(("cat", "dog")) is features
+    assert encoder.encode(Vocabulary(["cat", "dog"])) is features
 
 
 def test_fingerprint_depends_on_what_changes_the_features(clip, tokenizer, write_config):
@@ -199,19 +204,19 @@ def test_fingerprint_depends_on_what_changes_the_features(clip, tokenizer, write
 
 
 def test_new_weights_are_noticed(encoder, clip):
-    before = encoder.encode(["cat"])
+    before = encoder.encode(Vocabulary(["cat"]))
     assert encoder.fingerprint() == encoder.fingerprint()
     clip.load_state_dict({name: tensor + 0.1 for name, tensor in clip.state_dict().items()})
-    assert not torch.allclose(encoder.encode(["cat"]), before, atol=1e-3)
+    assert not torch.allclose(encoder.encode(Vocabulary(["cat"])), before, atol=1e-3)
 
 
 def test_training_the_text_encoder(encoder, clip):
     clip.token_embedding.requires_grad_(True)
-    loss = encoder.encode(["cat, kitten", "dog"])[..., 0].sum()
+    loss = encoder.encode(Vocabulary([("cat", "kitten"), "dog"]))[..., 0].sum()
     loss.backward()
     assert clip.token_embedding.weight.grad.abs().sum() > 0
     encoded = encoder.encoded_prompts
-    encoder.encode(["dog"])
+    encoder.encode(Vocabulary(["dog"]))
     assert encoder.encoded_prompts > encoded  # every step computes anew
 
 
@@ -220,40 +225,42 @@ def test_a_text_encoder_that_trains_is_cached_in_evaluation_until_the_next_step(
     clip.token_embedding.requires_grad_(True)
     optimizer = torch.optim.AdamW(clip.token_embedding.parameters(), lr=0.1, **options)
     with torch.no_grad():
-        before = encoder.encode(["cat"])
+        before = encoder.encode(Vocabulary(["cat"]))
         encoded = encoder.encoded_prompts
-        assert torch.equal(encoder.encode(["cat"]), before)
+        assert torch.equal(encoder.encode(Vocabulary(["cat"])), before)
         assert encoder.encoded_prompts == encoded
-    encoder.encode(["cat"])[..., 0].sum().backward()
+    encoder.encode(Vocabulary(["cat"]))[..., 0].sum().backward()
     optimizer.step()
     with torch.no_grad():
-        assert not torch.allclose(encoder.encode(["cat"]), before, atol=1e-4)
+        assert not torch.allclose(encoder.encode(Vocabulary(["cat"])), before, atol=1e-4)
 
 
 def test_a_text_encoder_that_trains_leaves_no_files(clip, tokenizer, tmp_path):
     encoder = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, cache=TextCache(folder=tmp_path))
     with torch.no_grad():
-        encoder.encode(["cat"])
+        encoder.encode(Vocabulary(["cat"]))
     files = sorted(tmp_path.rglob("*"))
     assert files
     clip.token_embedding.requires_grad_(True)
-    encoder.encode(["cat"])  # a training step
+    encoder.encode(Vocabulary(["cat"]))  # a training step
     with torch.no_grad():
-        encoder.encode(["dog"])
+        encoder.encode(Vocabulary(["dog"]))
     assert sorted(tmp_path.rglob("*")) == files
 
 
 def test_the_first_synonym_can_stand_for_all(clip, tokenizer):
     first = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, first_synonym_only=True)
     plain = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES)
-    assert torch.equal(first.encode(["cat, kitten", "dog"]), plain.encode(["cat", "dog"]))
-    assert not torch.allclose(first.encode(["cat, kitten"]), plain.encode(["cat, kitten"]))
+    assert torch.equal(first.encode(Vocabulary([("cat", "kitten"), "dog"])), plain.encode(Vocabulary(["cat", "dog"])))
+    assert not torch.allclose(
+        first.encode(Vocabulary([("cat", "kitten")])), plain.encode(Vocabulary([("cat", "kitten")]))
+    )
 
 
 def test_frozen_features_can_be_used_in_training_after_inference(encoder):
     with torch.inference_mode():
-        encoder.encode(["cat"])
-    features = encoder.encode(["cat"])
+        encoder.encode(Vocabulary(["cat"]))
+    features = encoder.encode(Vocabulary(["cat"]))
     assert not features.requires_grad
     scale = torch.ones((), requires_grad=True)
     (features * scale).sum().backward()
@@ -261,12 +268,12 @@ def test_frozen_features_can_be_used_in_training_after_inference(encoder):
 
 
 def test_computing_type(encoder, clip, tokenizer):
-    exact = encoder.encode(["cat", "dog"])
+    exact = encoder.encode(Vocabulary(["cat", "dog"]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        other = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES).encode(["cat", "dog"])
+        other = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES).encode(Vocabulary(["cat", "dog"]))
     torch.testing.assert_close(other, exact, rtol=0, atol=1e-6)
     rounded = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, dtype=torch.bfloat16)
-    rounded = rounded.encode(["cat", "dog"])
+    rounded = rounded.encode(Vocabulary(["cat", "dog"]))
     assert rounded.dtype == torch.float32
     assert 1e-5 < (rounded - exact).abs().max() < 0.05
 
@@ -291,15 +298,26 @@ def test_prompt_that_does_not_fit_is_an_error_that_names_it(write_config):
     encoder = TextEncoder(
         clip=build_clip(name).requires_grad_(False), tokenizer=build_tokenizer(name), templates=["a photo of {}."]
     )
-    assert encoder.encode(["big cat"]).shape == (1, 1, 8)  # 8 tokens: just fits
+    assert encoder.encode(Vocabulary(["big cat"])).shape == (1, 1, 8)  # 8 tokens: just fits
     with pytest.raises(ValueError, match=r"'a photo of very big cat\.' has more tokens than the 8"):
-        encoder.encode(["cat", "very big cat"])
+        encoder.encode(Vocabulary(["cat", "very big cat"]))
 
 
-@pytest.mark.parametrize("names", [[], "cat"])
-def test_names_must_be_a_list(encoder, names):
-    with pytest.raises(ValueError, match="expected a list with at least one class name"):
-        encoder.encode(names)
+def test_there_must_be_classes(encoder):
+    with pytest.raises(ValueError, match="no classes to encode"):
+        encoder.encode(Vocabulary())
+
+
+def test_the_cache_tells_a_class_from_its_synonyms(clip, tokenizer, tmp_path):
+    def start(*classes):
+        encoder = TextEncoder(clip=clip, tokenizer=tokenizer, templates=TEMPLATES, cache=TextCache(folder=tmp_path))
+        return encoder.encode(Vocabulary(classes)), encoder.encoded_prompts
+
+    both, _ = start(("cat", "kitten"))
+    (cat, kitten), encoded = start("cat", "kitten")
+    assert encoded == 2 * len(TEMPLATES)
+    torch.testing.assert_close(both[0], F.normalize((cat + kitten) / 2, dim=-1), rtol=0, atol=1e-6)
+    assert start(("cat", "kitten"))[1] == 0
 
 
 @pytest.mark.parametrize("templates", [[], ["a photo"], ["{} and {}"]])
