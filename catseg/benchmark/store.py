@@ -12,7 +12,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from catseg.atomic import atomic_path
+from catseg.atomic import json_text, write_json
 from catseg.benchmark.plan import Pair
 
 RECORD = "pair.json"
@@ -59,7 +59,7 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
         "files": _digest(names),
         "classes": _digest(list(classes)),
     }
-    return json.loads(json.dumps(settings))
+    return json.loads(json_text(settings))
 
 
 def read_pair(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -81,8 +81,7 @@ def read_pair(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
 
 def write_pair(folder: Path, record: Mapping[str, Any]) -> None:
     """Write what is kept of a pair: plain values, among them `settings`."""
-    with atomic_path(folder / RECORD) as path:
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / RECORD, record)
 
 
 def _describe_weights(weights: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
 from catseg.config import load_config
 from catseg.shapes.demo import TRAINING_STEPS, run_as_command, run_jobs
 from catseg.shapes.generate import generate_shapes
@@ -178,8 +178,7 @@ def write_report(folder: Path, results: Sequence[Result], raw: Row, *, command: 
         path.write_text(
             f"# Every family of backbones on `shapes`\n\n`{command}`\n\n{table}\n\n{NOTES}", encoding="utf-8"
         )
-    with atomic_path(folder / "backbones.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "backbones.json", report)
     with atomic_path(folder / "backbones.png") as path:
         _plot(results, raw).savefig(path)
     return table

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from catseg.atomic import atomic_path
+from catseg.atomic import write_json
 from catseg.data.dataset_specs import datasets_root
 from catseg.shapes.classes import CLASSES, HELD_OUT, IMAGE_COUNTS
 from catseg.shapes.splits import SPLITS, VERSION, Split
@@ -110,8 +110,7 @@ def _describe(settings: Mapping[str, Any]) -> str:
 
 def _write_manifest(folder: Path, settings: Mapping[str, Any], digests: Mapping[str, str]) -> None:
     content = {"settings": settings, "sha256": digests, "classes": CLASSES, "held_out": HELD_OUT}
-    with atomic_path(folder / MANIFEST) as path:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, content)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -23,7 +23,7 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
 from catseg.modeling.clip.loading import build_clip, build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_encoder import TextEncoder
@@ -95,8 +95,7 @@ def pretrain_clip(
             f"train for more than {pretraining.schedule.steps} steps, or take another seed than {pretraining.seed}"
         )
     report = {"settings": settings, "accuracy": asdict(locality), "seconds": round(time.perf_counter() - start, 1)}
-    with atomic_path(output / REPORT) as path:
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(output / REPORT, report)
     with atomic_path(weights) as path:
         save_file({name: tensor.cpu().contiguous() for name, tensor in clip.state_dict().items()}, path)
     logger.info("wrote %s: dense features name %.2f of the patches' pixels right", weights, locality.told)

@@ -8,7 +8,6 @@ of the network that CAT-Seg uses (the maps `res2` to `res4`), with random weight
 
 import argparse
 import inspect
-import json
 import logging
 import math
 import re
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from catseg.arguments import positive
-from catseg.atomic import atomic_path
+from catseg.atomic import write_json
 from catseg.modeling import backbones
 from catseg.modeling.backbones.pyramid import PyramidBackbone, SizedBackbone
 from catseg.tools.backbone_facts import FACTS
@@ -168,8 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = list(_rows(args.families, runs=0 if args.no_timing else args.runs))
     sys.stdout.write(markdown(rows))
     if args.json is not None:
-        with atomic_path(args.json) as path:
-            path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, [asdict(row) for row in rows])
 
 
 def _rows(families: Sequence[str], *, runs: int) -> Iterator[Row]:
