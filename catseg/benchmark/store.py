@@ -6,6 +6,7 @@ with other settings in it, is evaluated again.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from catseg.atomic import json_text, write_json
 from catseg.benchmark.plan import Pair
 
 RECORD = "pair.json"
+
+logger = logging.getLogger(__name__)
 _VERSION = 1  # of what is evaluated and kept: records of another one are made anew
 # What changes neither the network nor how images go through it. The checkpoint replaces CLIP's first weights.
 _NO_MATTER = ("WEIGHTS", "DEVICE", "COMPILE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
@@ -74,7 +77,10 @@ def read_pair(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
     """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        logger.warning("%s is damaged, so that the pair is evaluated again: %s", folder / RECORD, error)
         return None
     return record if isinstance(record, dict) and record.get("settings") == settings else None
 

@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 from catseg.atomic import atomic_path, write_json
 from catseg.config import load_config
+from catseg.console import add_debug_option
 from catseg.shapes.demo import TRAINING_STEPS, run_as_command, run_jobs
 from catseg.shapes.generate import generate_shapes
 from catseg.shapes.pretrain_clip import Pretraining, pretrain_clip
@@ -226,6 +227,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config, at the end"
     )
+    add_debug_option(parser)
     args = parser.parse_args(arguments)
     args.command = shlex.join(["python", "-m", "catseg.shapes.compare_backbones", *arguments])
     return args

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from catseg.arguments import positive
 from catseg.atomic import write_json
+from catseg.console import add_debug_option, errors_in_one_line
 from catseg.modeling import backbones
 from catseg.modeling.backbones.pyramid import PyramidBackbone, SizedBackbone
 from catseg.tools.backbone_facts import FACTS
@@ -159,6 +160,7 @@ def markdown(rows: Sequence[Row]) -> str:
     )
 
 
+@errors_in_one_line("catseg.tools.backbone_table", interrupted="interrupted")
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, and write it as JSON if asked to."""
     args = _parse(argv)
@@ -190,6 +192,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=positive, default=5, help="timed runs per backbone (default: %(default)s)")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE too")
+    add_debug_option(parser)
     return parser.parse_args(argv)
 
 
