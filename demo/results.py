@@ -12,6 +12,7 @@ from gallery import write_gallery
 from inputs import InputImage
 
 from catseg.atomic import write_json
+from catseg.errors import InputError
 from catseg.inference import Segmentation
 from catseg.visualization import save_image, side_by_side
 
@@ -52,7 +53,7 @@ class ResultFolder:
         for source in images:
             for file in self._files(source).values():
                 if folder.resolve() / file in inputs:
-                    raise ValueError(f"the result {folder / file} would replace an image: choose another --output")
+                    raise InputError(f"the result {folder / file} would replace an image: choose another --output")
         folder.mkdir(parents=True, exist_ok=True)
 
     def use_settings(self, settings: Sequence[Any], *, files: Sequence[str]) -> None:

@@ -20,10 +20,12 @@ from detectron2.utils.logger import setup_logger
 
 from catseg import __version__
 from catseg.atomic import atomic_path
+from catseg.build import check_names, usable_device
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
 from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config
+from catseg.console import add_debug_option, quieten_console
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import register_datasets
 from catseg.engine.evaluate import find_metric
@@ -47,6 +49,7 @@ def argument_parser(examples: str) -> argparse.ArgumentParser:
     """
     parser = default_argument_parser(epilog=examples)
     parser.set_defaults(dist_url="auto")
+    add_debug_option(parser)
     return parser
 
 
@@ -66,8 +69,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         ValueError: if the config cannot be read or its values do not fit together.
     """
     cfg = load_config(args.config_file, args.opts or [])
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE)
+    check_names(cfg)
     _check_processes(cfg, args)
     _check_values(cfg)
     start = starting_weights(cfg, args)
@@ -115,8 +118,8 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     register_datasets()
     folder, rank = Path(cfg.OUTPUT_DIR), comm.get_rank()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("fvcore", "detectron2", "catseg"):
-        setup_logger(str(folder), distributed_rank=rank, name=name)
+    names = ("fvcore", "detectron2", "catseg")
+    quieten_console([setup_logger(str(folder), distributed_rank=rank, name=name) for name in names])
     logger.info("catseg %s, detectron2 %s, torch %s", __version__, detectron2.__version__, torch.__version__)
     logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
     logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))
