@@ -91,9 +91,9 @@ class _NoUserTracebacks(logging.Filter):
 _CONSOLE = _NoUserTracebacks()
 
 
-def quieten_console(loggers: Iterable[logging.Logger]) -> None:
-    """Leave tracebacks to the log file: of the loggers' handlers, the one of standard output shows them no more."""
-    for handler in (handler for each in loggers for handler in each.handlers):
+def quieten_console(names: Iterable[str]) -> None:
+    """Leave tracebacks to the log file: of the handlers of these loggers, the one of standard output shows none."""
+    for handler in (handler for name in names for handler in logging.getLogger(name).handlers):
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.addFilter(_CONSOLE)
 

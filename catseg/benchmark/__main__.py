@@ -24,7 +24,7 @@ from catseg.benchmark.published import BENCHMARKS, MODELS, paper_name
 from catseg.benchmark.store import describe_settings, pair_folder, read_pair
 from catseg.benchmark.table import Row, make_row, signed, write_tables
 from catseg.config import load_config
-from catseg.console import add_debug_option, errors_in_one_line, one_line, shows_traceback
+from catseg.console import INTERRUPTED, add_debug_option, errors_in_one_line, one_line, shows_traceback
 from catseg.data.registration import register_datasets
 from catseg.engine.launch import launch
 from catseg.engine.setup import argument_parser, setup
@@ -246,7 +246,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return args
 
 
-@errors_in_one_line("catseg.benchmark", interrupted="interrupted; the same command goes on from what is finished")
+@errors_in_one_line("catseg.benchmark")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -259,7 +259,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)
     args = parse_arguments(arguments)
-    return Benchmark(args).run()
+    try:
+        return Benchmark(args).run()
+    except KeyboardInterrupt:
+        logger.error("interrupted; the same command goes on from what is finished")
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

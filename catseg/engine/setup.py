@@ -69,6 +69,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         ValueError: if the config cannot be read or its values do not fit together.
     """
     cfg = load_config(args.config_file, args.opts or [])
+    _check_device(cfg.MODEL.DEVICE, processes=args.num_gpus * args.num_machines)
     cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE)
     check_names(cfg)
     _check_processes(cfg, args)
@@ -119,7 +120,9 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     folder, rank = Path(cfg.OUTPUT_DIR), comm.get_rank()
     folder.mkdir(parents=True, exist_ok=True)
     names = ("fvcore", "detectron2", "catseg")
-    quieten_console([setup_logger(str(folder), distributed_rank=rank, name=name) for name in names])
+    for name in names:
+        setup_logger(str(folder), distributed_rank=rank, name=name)
+    quieten_console(names)
     logger.info("catseg %s, detectron2 %s, torch %s", __version__, detectron2.__version__, torch.__version__)
     logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
     logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))
@@ -140,6 +143,14 @@ def _describe_device(device: str) -> str:
     return f"{device}: {torch.cuda.get_device_name(torch.cuda.current_device())}"
 
 
+def _check_device(device: str, *, processes: int) -> None:
+    if processes > 1 and device not in ("cuda", "cpu"):
+        raise ValueError(
+            f"MODEL.DEVICE {device} takes one process, but {processes} were asked for: with MODEL.DEVICE cuda, each "
+            "has a GPU of its own"
+        )
+
+
 def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
     if args.num_gpus < 1 or args.num_machines < 1:
         raise ValueError(
@@ -153,8 +164,6 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
     processes = args.num_gpus * args.num_machines
-    if processes > 1 and not cfg.MODEL.DEVICE.startswith(("cuda", "cpu")):
-        raise ValueError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} takes one process, but {processes} were asked for")
     if not args.eval_only and not cfg.INPUT.CROP.ENABLED and processes < cfg.SOLVER.IMS_PER_BATCH:
         raise ValueError(
             "INPUT.CROP.ENABLED False leaves images at their own sizes, of which no batch can be made: enable it, or "
