@@ -3,23 +3,25 @@
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch.multiprocessing import ProcessExitedException
 
 # Detectron2 comes in by catseg alone, which silences a warning of Detectron2's import.
-from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
+from catseg.build import build_model
+from catseg.checkpoint.checkpointer import without_spare_weights
+from catseg.console import INTERRUPTED, errors_in_one_line
 from catseg.engine.evaluate import evaluate
 from catseg.engine.launch import launch
 from catseg.engine.setup import argument_parser, setup, start_process, starting_weights
-from catseg.engine.trainer import INTERRUPTED, Trainer
+from catseg.engine.trainer import Trainer
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
     from catseg.modeling.meta_arch import CATSeg
+
+COMMAND = "train_net.py"
 
 logger = logging.getLogger("catseg.train_net")
 
@@ -32,28 +34,20 @@ examples:
   train on ADE20K:     python train_net.py --config-file configs/catseg_ade150.yaml \\
                            DATASETS.TRAIN "('ade20k_150_train_sem_seg',)"
 
-Without a GPU the same commands run on the CPU, and --num-gpus is the number of processes there.
+Without a GPU the same commands run on the CPU, and --num-gpus is the number of processes there. Errors in options,
+files and data are one line. Their traceback is in OUTPUT_DIR/log.txt, and CATSEG_DEBUG=1 or --debug shows it.
 """
-
-
-@contextmanager
-def mistakes_in_one_line() -> Iterator[None]:
-    """Leave the process with status 1 and a message for what wrong files and options raise, rather than a traceback."""
-    try:
-        yield
-    except (AssertionError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"train_net.py: {error}")
 
 
 def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Train or evaluate, in one process of a run."""
-    with mistakes_in_one_line():
+    with errors_in_one_line(COMMAND):
         start_process(cfg, args)
-    if args.eval_only:
-        weights = starting_weights(cfg, args)
-        evaluate(cfg, load_model(cfg, weights), weights=weights or "random weights")
-    else:
-        start_training(cfg, args).train()
+        if args.eval_only:
+            weights = starting_weights(cfg, args)
+            evaluate(cfg, load_model(cfg, weights), weights=weights or "random weights")
+        else:
+            start_training(cfg, args).train()
 
 
 def load_model(cfg: "CfgNode", weights: str) -> "CATSeg":
@@ -63,11 +57,8 @@ def load_model(cfg: "CfgNode", weights: str) -> "CATSeg":
         cfg: of `setup`.
         weights: path or URL of the weights, or "".
     """
-    with mistakes_in_one_line():
-        model = Trainer.build_model(without_spare_weights(cfg, weights))
-        checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
-        checkpointer.load(weights, checkpointables=[])
-    if not checkpointer.complete:
+    model, trained = build_model(cfg, weights)
+    if not trained:
         logger.warning(
             "THE NUMBERS BELOW ARE OF RANDOM WEIGHTS: the segmentation head was not loaded. "
             "Give a checkpoint as MODEL.WEIGHTS, or --resume for the last one of %s",
@@ -78,16 +69,15 @@ def load_model(cfg: "CfgNode", weights: str) -> "CATSeg":
 
 def start_training(cfg: "CfgNode", args: argparse.Namespace) -> Trainer:
     """Build everything that training needs, and load the weights that it starts from."""
-    with mistakes_in_one_line():
-        trainer = Trainer(without_spare_weights(cfg, starting_weights(cfg, args)))
-        trainer.resume_or_load(resume=args.resume)
+    trainer = Trainer(without_spare_weights(cfg, starting_weights(cfg, args)))
+    trainer.resume_or_load(resume=args.resume)
     return trainer
 
 
 def main() -> None:
     """Check the arguments, then run in as many processes as they ask for."""
     args = argument_parser(EXAMPLES).parse_args()
-    with mistakes_in_one_line():
+    with errors_in_one_line(COMMAND):
         cfg = setup(args)
     try:
         launch(

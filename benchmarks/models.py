@@ -1,15 +1,14 @@
 """Models and inputs for benchmarks, the same in every process."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import Tensor
 
-import catseg.modeling  # noqa: F401  (puts CATSeg and its parts into Detectron2's registries)
-from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.build import build_model
 from catseg.config import load_config
 from catseg.modeling.meta_arch import CATSeg
 from catseg.parity.case import fill
@@ -55,16 +54,15 @@ def load_model(config: str, options: Sequence[str], *, given_text: bool) -> tupl
     """
     cfg = load_config(config, [*RANDOM_WEIGHTS, *options])
     torch.manual_seed(0)
-    model = build_model(cfg)
-    if cfg.MODEL.WEIGHTS:
-        Checkpointer(model).load(cfg.MODEL.WEIGHTS)
-    else:
+    model, _ = build_model(cfg, cfg.MODEL.WEIGHTS)
+    if not cfg.MODEL.WEIGHTS:
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
                 if tensor.is_floating_point():
                     tensor.copy_(fill(name, tuple(tensor.shape)))
     if given_text:
-        model.text_encoder = GivenText(model.text_encoder.templates, model.clip.visual.output_dim)
+        given: Any = GivenText(model.text_encoder.templates, model.clip.visual.output_dim)
+        model.text_encoder = given
     return cfg, model.eval()
 
 

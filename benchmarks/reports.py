@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from benchmarks.harness import CALIBRATION_SIDE
 from catseg.arguments import positive
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, json_text, write_json
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,10 @@ def publish(report: Report, args: argparse.Namespace, parser: argparse.ArgumentP
 
 
 def _publish(report: Report, args: argparse.Namespace) -> None:
-    content = json.dumps(report.to_json(), indent=2) + "\n"
+    content = json_text(report.to_json())
     sys.stdout.write(content if args.json else report.markdown())
     if args.save is not None:
-        with atomic_path(args.save) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        write_json(args.save, report.to_json())
     if args.plot is not None:
         draw(report, args.plot)
     if args.compare is not None:

@@ -1,12 +1,15 @@
 """Files that are either complete or absent."""
 
+import json
+import math
 import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 _STALE_AFTER = 60  # seconds without a write; containers may share a folder and a host name, but not process numbers
 
@@ -47,6 +50,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file through `atomic_path`.
+
+    Args:
+        path: the file to write.
+        content: as `json_text` takes it.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        # File names that are no valid Unicode hold lone surrogates, which are written as JSON escapes.
+        temporary.write_text(json_text(content), encoding="utf-8", errors="backslashreplace")
+
+
+def json_text(content: Any) -> str:
+    """Return strict JSON, indented, with a line break at its end.
+
+    Args:
+        content: mappings, sequences and plain values. NaN and infinity, which JSON does not have, become null.
+    """
+    return json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def remove_remains(path: str | Path) -> None:

@@ -11,18 +11,15 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 from numpy.typing import NDArray
 from PIL import Image
 
-import catseg.modeling  # noqa: F401  (puts CATSeg and its parts into Detectron2's registries)
 from catseg.atomic import atomic_path
-from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
+from catseg.build import build_model
 from catseg.config import load_config
 from catseg.data.inference_sample import inference_resize, inference_sample
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.image_io import read_image, to_rgb
-from catseg.modeling.tta import add_test_time_augmentation
 from catseg.visualization import (
     class_shares,
     heatmap,
@@ -121,6 +118,9 @@ class Model(Protocol):
     def set_vocabulary(self, classes: Vocabulary) -> None:
         """Choose `classes`."""
 
+    def text_features(self, vocabulary: Vocabulary) -> torch.Tensor:
+        """Encode class names."""
+
     def predict_labels(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, torch.Tensor]]:
         """Return `labels` and `scores`, (H, W), of each image."""
 
@@ -161,7 +161,7 @@ class Predictor:
     ) -> "Predictor":
         """Build the model of a config file and load its weights.
 
-        The model runs on `MODEL.DEVICE`, or on the CPU where that is a GPU and the machine has none.
+        The model runs on `MODEL.DEVICE`, or, with a warning, on the CPU where that is a GPU and the machine has none.
 
         Args:
             config_file: a YAML file.
@@ -177,11 +177,8 @@ class Predictor:
             ValueError: if config, options, weights or classes are not usable, or the data set is not known.
         """
         cfg = load_config(config_file, options)
-        if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
-            logger.info("no GPU found, so the model runs on the CPU")
-            cfg.MODEL.DEVICE = "cpu"
         vocabulary = _default_classes(cfg) if classes is None else load_vocabulary(classes)
-        model, trained = _build(cfg)
+        model, trained = build_model(cfg, cfg.MODEL.WEIGHTS)
         if not trained:
             logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
         return cls(model=model, resize=inference_resize(cfg), classes=vocabulary, trained=trained)
@@ -207,6 +204,7 @@ class Predictor:
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if the image cannot be read or the class names are not usable.
+            FloatingPointError: if the scores are not numbers.
         """
         vocabulary = self._vocabulary(classes)
         rgb = read_image(image) if isinstance(image, str | Path) else to_rgb(image)
@@ -229,20 +227,22 @@ class Predictor:
             class_scores=None if probabilities is None else probabilities.cpu().numpy(),
         )
 
+    def encode_classes(self) -> None:
+        """Encode the predictor's own classes, as the first image does otherwise.
+
+        Raises:
+            ValueError: if there are none, or they cannot be encoded.
+        """
+        vocabulary = self._vocabulary(None)
+        with self._lock, torch.inference_mode():
+            self.model.set_vocabulary(vocabulary)
+            self.model.text_features(vocabulary)
+
     def _vocabulary(self, classes: VocabularySource | None) -> Vocabulary:
         vocabulary = self.classes if classes is None else load_vocabulary(classes)
         if vocabulary is None:
             raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
         return vocabulary
-
-
-def _build(cfg: CfgNode) -> tuple[Model, bool]:
-    """Build the model and load its weights; also tell whether these filled all of it."""
-    model = build_model(without_spare_weights(cfg, cfg.MODEL.WEIGHTS))
-    checkpointer = Checkpointer(model)
-    checkpointer.load(cfg.MODEL.WEIGHTS)
-    add_test_time_augmentation(cfg, model)
-    return model, checkpointer.complete
 
 
 def _default_classes(cfg: CfgNode) -> Vocabulary | None:

@@ -5,6 +5,7 @@ Run `python demo/demo.py --help`.
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -80,6 +81,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="leave out images that are done with the same settings; by default all are done again and replaced",
     )
     parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of every error, as CATSEG_DEBUG=1 does"
+    )
+    parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; the last argument"
     )
     return parser.parse_args(arguments)
@@ -99,31 +103,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     for name in ("demo", "catseg"):
         logging.getLogger(name).setLevel(logging.INFO)
+    if args.debug:
+        os.environ["CATSEG_DEBUG"] = "1"
     try:
         images = find_images(args.input, args.output, recursive=args.recursive)
+    except (ValueError, OSError) as error:
+        logger.error("%s", error, exc_info=args.debug)
+        return WRONG_USE
+    try:
         return _run(args, images)
     except KeyboardInterrupt:
         logger.error("interrupted before the first image")
         return INTERRUPTED
-    except (ValueError, OSError, RuntimeError) as error:
-        logger.error("%s", error)
-        return WRONG_USE
 
 
 def _run(args: argparse.Namespace, images: Sequence[InputImage]) -> int:
     # Takes seconds to import, which --help and a wrong path do not wait for.
     from job import Job, OutputError
 
-    job = Job(
-        config_file=args.config_file,
-        options=args.opts,
-        classes=args.classes,
-        images=images,
-        folder=args.output,
-        image_format=args.format,
-        side_by_side=args.side_by_side,
-        scores=args.scores,
-    )
+    from catseg.console import one_line, shows_traceback
+
+    try:
+        job = Job(
+            config_file=args.config_file,
+            options=args.opts,
+            classes=args.classes,
+            images=images,
+            folder=args.output,
+            image_format=args.format,
+            side_by_side=args.side_by_side,
+            scores=args.scores,
+        )
+    except Exception as error:
+        if shows_traceback(error):
+            raise
+        logger.error("%s", one_line(error))
+        return WRONG_USE
     try:
         job.run(skip_existing=args.skip_existing)
     except KeyboardInterrupt:

@@ -12,6 +12,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from catseg.checkpoint.sources import fetch
 from catseg.config import load_config
+from catseg.console import one_line, shows_traceback
+from catseg.errors import InputError
 from catseg.inference import Predictor
 
 __all__ = ["Job", "OutputError"]
@@ -39,7 +41,7 @@ class Job:
         side_by_side: bool,
         scores: bool,
     ) -> None:
-        """Build the model and the output folder.
+        """Build the model, encode the class names and make the output folder.
 
         Args:
             config_file: a YAML file.
@@ -66,8 +68,9 @@ class Job:
         )
         self._predictor = _predictor(config_file, options, classes)
         if self._predictor.classes is None:
-            raise ValueError("the config names no test set to take the classes from: give --classes")
+            raise InputError("the config names no test set to take the classes from: give --classes")
         self._classes: tuple[str, ...] = self._predictor.classes
+        self._predictor.encode_classes()  # what cannot be encoded would fail once for each image
         self._about = {
             "config_file": config_file,
             "weights": cfg.MODEL.WEIGHTS,
@@ -100,9 +103,10 @@ class Job:
         except OutputError:
             raise
         except Exception as error:  # whatever is wrong with one image, the others are done
-            reason = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+            reason = one_line(error) or f"{type(error).__name__}: {error}"
             self.failed[str(image.path)] = reason.removeprefix(f"{image.path} ")
-            logger.debug("%s", image.path, exc_info=True)
+            if shows_traceback(error):
+                logger.error("%s", image.path, exc_info=True)
         else:
             self.done.append(record)
 

@@ -11,7 +11,8 @@ from typing import Any
 from gallery import write_gallery
 from inputs import InputImage
 
-from catseg.atomic import atomic_path
+from catseg.atomic import write_json
+from catseg.errors import InputError
 from catseg.inference import Segmentation
 from catseg.visualization import save_image, side_by_side
 
@@ -52,7 +53,7 @@ class ResultFolder:
         for source in images:
             for file in self._files(source).values():
                 if folder.resolve() / file in inputs:
-                    raise ValueError(f"the result {folder / file} would replace an image: choose another --output")
+                    raise InputError(f"the result {folder / file} would replace an image: choose another --output")
         folder.mkdir(parents=True, exist_ok=True)
 
     def use_settings(self, settings: Sequence[Any], *, files: Sequence[str]) -> None:
@@ -92,7 +93,7 @@ class ResultFolder:
         }
         with _output_errors():
             self._write(result, {kind: self._folder / file for kind, file in files.items()})
-            _write_json(self._record_file(source), record)
+            write_json(self._record_file(source), record)
         return record
 
     def finished(self, source: InputImage) -> dict[str, Any] | None:
@@ -119,7 +120,7 @@ class ResultFolder:
             OutputError: if nothing can be written to the folder.
         """
         with _output_errors():
-            _write_json(self._folder / "summary.json", {**about, "pictures": records, "failed": failed})
+            write_json(self._folder / "summary.json", {**about, "pictures": records, "failed": failed})
             write_gallery(
                 self._folder / "index.html", records, about["classes"], failed=failed, trained=about["trained"]
             )
@@ -155,12 +156,6 @@ def _output_errors() -> Iterator[None]:
         if error.errno not in _HOPELESS:
             raise
         raise OutputError(f"cannot write results: {error}") from error
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        # File names that are no valid Unicode hold lone surrogates, which are written as JSON escapes.
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False), "utf-8", "backslashreplace")
 
 
 def _file_state(path: Path) -> list[int] | None:

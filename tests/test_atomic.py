@@ -1,11 +1,14 @@
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from catseg.atomic import atomic_path, remove_remains
+from catseg.atomic import atomic_path, json_text, remove_remains, write_json
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -82,3 +85,33 @@ def test_names_as_long_as_they_may_be(tmp_path):
     with atomic_path(target) as path:
         path.touch()
     assert list(tmp_path.iterdir()) == [target]
+
+
+def strictly(text):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_numbers_that_json_does_not_have_are_null(tmp_path):
+    nan, infinity = float("nan"), float("inf")
+    write_json(
+        tmp_path / "a.json", {"a": nan, "b": [1.5, -infinity], "c": (np.float64("nan"), {"d": infinity}), "e": 2}
+    )
+    found = strictly((tmp_path / "a.json").read_text())
+    assert found == {"a": None, "b": [1.5, None], "c": [None, {"d": None}], "e": 2}
+
+
+def test_any_file_name_can_be_written(tmp_path):
+    names = ["naïve 猫", b"caf\xe9".decode("utf-8", "surrogateescape")]
+    write_json(tmp_path / "a.json", names)
+    assert strictly((tmp_path / "a.json").read_text(encoding="utf-8")) == names
+
+
+def test_json_is_written_in_one_way_alone():
+    package = Path(__file__).parents[1]
+    sources = [path for folder in ("catseg", "demo", "benchmarks") for path in (package / folder).rglob("*.py")]
+    own = ("json.dump(", "write_text(json.dumps(")
+    assert [path.name for path in sources if any(call in path.read_text() for call in own)] == ["catseg_cases.py"]
+    assert json_text([1]).endswith("]\n")

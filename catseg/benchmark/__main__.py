@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing import ProcessRaisedException
 
 from catseg.arguments import positive
 from catseg.benchmark.page import write_page
@@ -24,12 +24,13 @@ from catseg.benchmark.published import BENCHMARKS, MODELS, paper_name
 from catseg.benchmark.store import describe_settings, pair_folder, read_pair
 from catseg.benchmark.table import Row, make_row, signed, write_tables
 from catseg.config import load_config
+from catseg.console import INTERRUPTED, add_debug_option, errors_in_one_line, one_line, shows_traceback
 from catseg.data.registration import register_datasets
 from catseg.engine.launch import launch
 from catseg.engine.setup import argument_parser, setup
+from catseg.errors import UserError
 
-DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-PROBLEMS = (AssertionError, OSError, RuntimeError, ValueError)
+DONE, INCOMPLETE, WRONG_USE = 0, 1, 2
 
 _EPILOG = f"""\
 models:
@@ -116,7 +117,7 @@ class Benchmark:
         for dataset in self.args.datasets:
             try:
                 records[dataset] = DatasetCatalog.get(dataset)
-            except PROBLEMS as error:
+            except Exception as error:  # whatever it is, the others are evaluated
                 self._leave_out(paper_name(dataset), error)
         self.pairs = [Pair(model, dataset) for model in self.args.models for dataset in records]
         work = []
@@ -126,7 +127,7 @@ class Benchmark:
             try:
                 cfg = load_config(pair.model.config_file, self._options(pair))
                 settings = describe_settings(cfg, records[pair.dataset], classes)
-            except PROBLEMS as error:
+            except Exception as error:  # whatever it is, the others are evaluated
                 self._leave_out(str(pair), error)
                 continue
             item = Work(pair, settings, len(records[pair.dataset]))
@@ -150,7 +151,7 @@ class Benchmark:
         ]
         try:
             cfg = setup(argument_parser("").parse_args([*words, *self._options(item.pair)]))
-        except PROBLEMS as error:
+        except Exception as error:  # whatever it is, the others are evaluated
             self._leave_out(item.pair.model.name, error)
             return
         folder = pair_folder(self.args.output, item.pair)
@@ -159,7 +160,7 @@ class Benchmark:
             launch(evaluate_pair, num_processes=self.args.num_gpus, device=cfg.MODEL.DEVICE, args=arguments)
             if not self._take(item):
                 raise RuntimeError(f"{folder} holds no results: is another run writing to it?")
-        except (*PROBLEMS, ProcessRaisedException, ProcessExitedException) as error:
+        except Exception as error:
             self._leave_out(str(item.pair), error)
 
     def _take(self, item: Work) -> bool:
@@ -176,9 +177,9 @@ class Benchmark:
 
     def _leave_out(self, name: str, error: BaseException) -> None:
         # Of an error in another process, the text is the whole traceback.
-        lines = str(error).strip().splitlines()
+        lines = str(one_line(error) or error).strip().splitlines()
         self.problems[name] = lines[-1] if isinstance(error, ProcessRaisedException) else "\n".join(lines)
-        logger.error("left out: %s: %s", name, self.problems[name])
+        logger.error("left out: %s: %s", name, self.problems[name], exc_info=error if shows_traceback(error) else None)
 
     def _report(self) -> None:
         done = [pair for pair in self.pairs if pair in self.rows]
@@ -233,17 +234,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides, KEY VALUE pairs; the last argument"
     )
+    add_debug_option(parser)
     args = parser.parse_args(arguments)
     register_datasets()
     try:
         args.models, args.datasets = find_models(args.models), find_datasets(args.datasets)
         for model in args.models:
             load_config(model.config_file, args.opts)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         parser.error(str(error))
     return args
 
 
+@errors_in_one_line("catseg.benchmark")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -261,9 +264,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         logger.error("interrupted; the same command goes on from what is finished")
         return INTERRUPTED
-    except OSError as error:
-        logger.error("the results cannot be written: %s", error)
-        return INCOMPLETE
 
 
 if __name__ == "__main__":

@@ -23,11 +23,10 @@ from catseg import __version__
 from catseg.benchmark.plan import Model, Pair
 from catseg.benchmark.store import write_pair
 from catseg.benchmark.worst import WorstImages, draw_worst
-from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
+from catseg.build import build_model
 from catseg.checkpoint.sources import fetch
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import LabelPredictor, build_test_loader, overall_metrics
-from catseg.engine.trainer import Trainer
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.modeling.meta_arch import CATSeg
@@ -161,10 +160,8 @@ def find_confusions(matrix: NDArray[np.integer], names: Sequence[str], limit: in
 
 
 def _build(cfg: CfgNode) -> CATSeg:
-    model = Trainer.build_model(without_spare_weights(cfg, cfg.MODEL.WEIGHTS))
-    checkpointer = Checkpointer(model)
-    checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
-    if not checkpointer.complete:
+    model, trained = build_model(cfg, cfg.MODEL.WEIGHTS)
+    if not trained:
         raise ValueError(
             f"the weights {cfg.MODEL.WEIGHTS!r} hold no trained CAT-Seg, so that the numbers would be of chance: "
             "give a checkpoint, as CONFIG.yaml:WEIGHTS"

@@ -6,16 +6,19 @@ with other settings in it, is evaluated again.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 
-from catseg.atomic import atomic_path
+from catseg.atomic import json_text, write_json
 from catseg.benchmark.plan import Pair
 
 RECORD = "pair.json"
+
+logger = logging.getLogger(__name__)
 _VERSION = 1  # of what is evaluated and kept: records of another one are made anew
 # What changes neither the network nor how images go through it. The checkpoint replaces CLIP's first weights.
 _NO_MATTER = ("WEIGHTS", "DEVICE", "COMPILE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
@@ -59,7 +62,7 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
         "files": _digest(names),
         "classes": _digest(list(classes)),
     }
-    return json.loads(json.dumps(settings))
+    return json.loads(json_text(settings))
 
 
 def read_pair(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -74,15 +77,17 @@ def read_pair(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
     """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        logger.warning("%s is damaged, so that the pair is evaluated again: %s", folder / RECORD, error)
         return None
     return record if isinstance(record, dict) and record.get("settings") == settings else None
 
 
 def write_pair(folder: Path, record: Mapping[str, Any]) -> None:
     """Write what is kept of a pair: plain values, among them `settings`."""
-    with atomic_path(folder / RECORD) as path:
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / RECORD, record)
 
 
 def _describe_weights(weights: str) -> dict[str, Any]:

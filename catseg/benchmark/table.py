@@ -1,7 +1,6 @@
 """The table of measured numbers beside the published ones, as Markdown, JSON and CSV."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
 from catseg.benchmark.plan import Pair
 from catseg.benchmark.published import MODELS, paper_name, published_miou
 from catseg.data.dataset_specs import DATASETS
@@ -139,9 +138,7 @@ def write_tables(folder: Path, rows: Sequence[Row], notes: Sequence[str]) -> Non
     """
     with atomic_path(folder / "results.md") as path:
         path.write_text(markdown(rows, notes), encoding="utf-8")
-    with atomic_path(folder / "results.json") as path:
-        report = {"rows": [asdict(row) for row in rows], "notes": list(notes)}
-        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "results.json", {"rows": [asdict(row) for row in rows], "notes": list(notes)})
     with atomic_path(folder / "results.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()

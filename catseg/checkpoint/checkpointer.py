@@ -118,9 +118,10 @@ class Checkpointer(DetectionCheckpointer):
         file = Path(self.save_dir) / f"{name}.pth"
         remove_remains(file)
         try:
-            with atomic_path(file) as path:
-                torch.save({"model": self.model.state_dict(), **extra}, path)
-        except (OSError, RuntimeError) as error:  # torch has the latter for a full disk
+            # Given a path, torch writes by itself, and fails on a full disk without saying that it is full.
+            with atomic_path(file) as path, path.open("wb") as stream:
+                torch.save({"model": self.model.state_dict(), **extra}, stream)
+        except OSError as error:
             raise OSError(f"cannot write {file} ({error}); earlier checkpoints are as they were") from error
         logger.info("Saved %s", file)
 

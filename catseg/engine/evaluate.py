@@ -1,8 +1,6 @@
 """Evaluation of a model on the test sets of a config, and the report of it."""
 
-import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from tabulate import tabulate
 from torch import nn
 from torch.utils.data import DataLoader
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
 from catseg.data.registration import dataset_vocabulary
@@ -148,14 +146,6 @@ def results_table(results: Results) -> str:
 
 def write_results(folder: Path, results: Results, table: str, *, weights: str) -> None:
     """Write `results.json`, where a metric that has no value is null, and `results.md`."""
-    report = {"weights": weights, "results": _without_nan(results)}
-    with atomic_path(folder / "results.json") as path:
-        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "results.json", {"weights": weights, "results": results})
     with atomic_path(folder / "results.md") as path:
         path.write_text(f"Weights: {weights}\n\n{table}\n", encoding="utf-8")
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

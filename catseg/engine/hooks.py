@@ -14,7 +14,7 @@ from pathlib import Path
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 
-from catseg.atomic import atomic_path
+from catseg.atomic import write_json
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.checkpoint.files import BEST
 from catseg.engine.evaluate import Results, find_metric, overall_metrics
@@ -91,7 +91,8 @@ class EvaluationHook(HookBase):
             prefix = f"{dataset}/" if len(results) > 1 else ""
             for task, metrics in tasks.items():
                 for name, value in overall_metrics(metrics).items():
-                    self.trainer.storage.put_scalar(f"{prefix}{task}/{name}", value, smoothing_hint=False)
+                    if math.isfinite(value):  # metrics.json, which Detectron2 writes, would hold NaN
+                        self.trainer.storage.put_scalar(f"{prefix}{task}/{name}", value, smoothing_hint=False)
 
     def _keep_best(self, value: float, steps: int) -> None:
         record = Path(self._checkpointer.save_dir) / f"{BEST}.json"
@@ -100,8 +101,7 @@ class EvaluationHook(HookBase):
             logger.info("%s is %.4f, not above the best so far, %s", self._best_metric, value, best)
             return
         self._checkpointer.save_weights(BEST, iteration=steps - 1)
-        with atomic_path(record) as path:
-            path.write_text(json.dumps({"metric": self._best_metric, "value": value, "iteration": steps - 1}) + "\n")
+        write_json(record, {"metric": self._best_metric, "value": value, "iteration": steps - 1})
         logger.info("%s is %.4f, the best so far: saved as %s.pth", self._best_metric, value, BEST)
 
 

@@ -19,10 +19,12 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from catseg import __version__
+from catseg.build import check_names, usable_device
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
 from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config
+from catseg.console import add_debug_option, quieten_console
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import find_metric
@@ -47,6 +49,7 @@ def argument_parser(examples: str) -> argparse.ArgumentParser:
     """
     parser = default_argument_parser(epilog=examples)
     parser.set_defaults(dist_url="auto")
+    add_debug_option(parser)
     return parser
 
 
@@ -68,8 +71,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_config(args.config_file, args.opts or [])
     _check_device(cfg.MODEL.DEVICE, processes=args.num_gpus * args.num_machines)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE)
+    check_names(cfg)
     _check_processes(cfg, args)
     _check_values(cfg)
     start = starting_weights(cfg, args)
@@ -119,8 +122,10 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     register_datasets()
     folder, rank = Path(cfg.OUTPUT_DIR), comm.get_rank()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("fvcore", "detectron2", "catseg"):
+    names = ("fvcore", "detectron2", "catseg")
+    for name in names:
         setup_logger(str(folder), distributed_rank=rank, name=name)
+    quieten_console(names)
     logger.info("catseg %s, detectron2 %s, torch %s", __version__, detectron2.__version__, torch.__version__)
     logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
     logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))

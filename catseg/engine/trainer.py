@@ -12,14 +12,15 @@ from detectron2.data import (
 )
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from catseg.build import build_network
 from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.console import INTERRUPTED
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
 from catseg.data.registration import dataset_vocabulary
@@ -31,11 +32,8 @@ from catseg.engine.setup import AUTOCAST_DTYPES
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
 from catseg.modeling.meta_arch import CATSeg
-from catseg.modeling.tta import add_test_time_augmentation
 
 logger = logging.getLogger(__name__)
-
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 class Trainer(DefaultTrainer):
@@ -162,17 +160,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> CATSeg:
-        """Build the model on MODEL.DEVICE and log how many parameters its parts have, and how many of them train.
-
-        In evaluation it looks at images as TEST.AUG says.
-        """
-        model = build_model(cfg)
-        for name, part in model.named_children():
-            sizes = [(parameter.numel(), parameter.requires_grad) for parameter in part.parameters()]
-            total, trained = sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
-            logger.info("%s: %.2f million parameters, %.2f of them trained", name, total / 1e6, trained / 1e6)
-        add_test_time_augmentation(cfg, model)
-        return model
+        """Build the model with its initial weights, see `catseg.build.build_network`."""
+        return build_network(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -1,8 +1,6 @@
 """Scores a model's label maps against those of a registered data set."""
 
-import json
 import logging
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from detectron2.utils import comm
 from numpy.typing import NDArray
 from PIL import Image
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
 from catseg.evaluation.confusion import confusion_matrix, scores
 from catseg.image_io import read_image
 from catseg.label_io import check_label_size, read_classes
@@ -85,12 +83,13 @@ class SemSegEvaluator(DatasetEvaluator):
 
         Args:
             inputs: with "file_name" and "sem_seg_file_name", and "upright" as `catseg.data.records` has it.
-            outputs: for each input either "labels", integers (H, W), or "sem_seg", scores (T, H, W) whose highest is
-                taken; of the size of the input's label file.
+            outputs: for each input either "labels", integers (H, W), optionally with their "scores", (H, W), or
+                "sem_seg", scores (T, H, W) whose highest is taken; of the size of the input's label file.
 
         Raises:
             FileNotFoundError: if a label file is missing.
-            ValueError: if a label file cannot be read, or a prediction does not fit it. The message names the file.
+            ValueError: if a label file cannot be read, a prediction does not fit it, or its scores are not
+                numbers. The message names the file.
         """
         for sample, output in zip(inputs, outputs, strict=True):
             truth = read_classes(
@@ -147,6 +146,9 @@ class SemSegEvaluator(DatasetEvaluator):
         return np.minimum(predicted, len(self.scored_classes) - 1)
 
     def _predicted_classes(self, output: Mapping[str, Any]) -> NDArray[np.int64]:
+        numbers = output.get("scores", output.get("sem_seg"))
+        if numbers is not None and not numbers.isfinite().all():
+            raise ValueError("the scores are not numbers")
         if "labels" in output:
             return output["labels"].cpu().numpy().astype(np.int64)
         class_scores = output["sem_seg"]
@@ -176,9 +178,8 @@ class SemSegEvaluator(DatasetEvaluator):
         report = {
             "dataset": self.dataset_name,
             "images": image_count,
-            "scores": {name: None if math.isnan(value) else value for name, value in results.items()},
+            "scores": results,  # null for those of classes without a pixel
         }
-        with atomic_path(folder / "scores.json") as path:
-            path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(folder / "scores.json", report)
         with atomic_path(folder / "confusion_matrix.npz") as path:
             np.savez_compressed(path, matrix=matrix, classes=np.array(self.scored_classes))

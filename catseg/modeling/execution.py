@@ -1,6 +1,7 @@
 """Computing type, chunk sizes and compilation of the network."""
 
 import logging
+import random
 from itertools import chain
 
 import torch
@@ -8,6 +9,7 @@ from detectron2.config import CfgNode
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
+from catseg.errors import RunError
 from catseg.modeling.aggregation.spatial_aggregation import GuidedSwinBlock
 from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling
 from catseg.modeling.layers.chunking import ChunkSizes
@@ -54,6 +56,22 @@ def _has_instructions(dtype: torch.dtype) -> bool:
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
+def check_compiler(device: str) -> None:
+    """Compile something small for a device, which takes seconds, so that a missing compiler is found at the start.
+
+    Raises:
+        RuntimeError: if it cannot be compiled.
+    """
+    number = random.random()  # part of the code, so that it is in no cache of what was compiled before
+    try:
+        torch.compile(lambda x: x * number)(torch.zeros(2, device=device))
+    except Exception as error:  # torch has many kinds for it
+        raise RunError(
+            f"MODEL.COMPILE is True, but torch.compile does not work here ({str(error).splitlines()[0]}): "
+            "install a C++ compiler, such as g++, or name one in the environment variable CXX, or set it False"
+        ) from error
 
 
 def compile_blocks(*parts: nn.Module) -> None:

@@ -16,16 +16,19 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Back
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
+from catseg.errors import NotFiniteError
 from catseg.modeling.clip.clip_pyramid import ClipPyramid
 from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
 from catseg.modeling.clip.text_encoder import TextEncoder
 from catseg.modeling.execution import chunk_sizes_from_config, compile_blocks, dtype_from_config
 from catseg.modeling.layers.chunking import ChunkSizes
+from catseg.modeling.layers.finite import all_finite, cause_of_nan
 from catseg.modeling.layers.images import ImageInput
 from catseg.modeling.layers.running_statistics import FrozenStatistics
 from catseg.modeling.losses import class_wise_bce
-from catseg.modeling.sliding_window import View, batch_same_size_crops, merge_in_chunks, view_from_config
+from catseg.modeling.sliding_window import View, batch_same_size_crops, merge_in_chunks
+from catseg.modeling.tta import view_from_config
 from catseg.vocabulary import Vocabulary, VocabularySource, load_vocabulary
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
@@ -174,6 +177,8 @@ class CATSeg(FrozenStatistics):
         Raises:
             RuntimeError: if no vocabulary was set.
             ValueError: if labels and training vocabulary do not fit.
+            FloatingPointError: in inference, if the scores of an image are not numbers. The message has the image's
+                `file_name`, if there is one.
         """
         if self.training:
             return self._losses(batched_inputs)
@@ -198,7 +203,7 @@ class CATSeg(FrozenStatistics):
             probability of that class, 0..1.
 
         Raises:
-            RuntimeError: if no vocabulary was set.
+            RuntimeError, FloatingPointError: as `forward`.
         """
         results = []
         for item, logits in zip(batched_inputs, self._crop_logits(batched_inputs), strict=True):
@@ -278,10 +283,19 @@ class CATSeg(FrozenStatistics):
 
     @torch.no_grad()
     def _probabilities(self, item: Mapping[str, Any], logits: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Yield full-size probabilities of some classes at a time: first class, `(classes, height, width)`."""
+        """Yield full-size probabilities of some classes at a time: first class, `(classes, height, width)`.
+
+        Raises:
+            FloatingPointError: after the last of them, so that a GPU has all of its work before it is waited for, if
+                the logits are not numbers.
+        """
+        finite = all_finite(logits)
         image_size = (item["image"].shape[-2], item["image"].shape[-1])
         output_size = _output_size(item)
         yield from merge_in_chunks(self.view, logits, image_size, output_size, self.chunk_sizes)
+        if not finite:
+            file = f"{item['file_name']}: " if "file_name" in item else ""
+            raise NotFiniteError(f"{file}the scores are not numbers: {cause_of_nan(self, self.test_dtype)}")
 
 
 def _output_size(item: Mapping[str, Any]) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Protocol
 
 import torch
-from detectron2.config import CfgNode
 from torch import Tensor
 
 from catseg.modeling.layers.chunking import ChunkSizes
@@ -171,11 +170,3 @@ def merge_in_chunks(
     step = chunk_sizes.merged_classes(pixels)
     for start in range(0, logits.shape[1], step):
         yield start, view.merge(logits[:, start : start + step], image_size, output_size)
-
-
-def view_from_config(cfg: CfgNode) -> View:
-    """Build the view that `TEST` asks for."""
-    if not cfg.TEST.SLIDING_WINDOW:
-        return WholeImage()
-    rows, columns = cfg.TEST.SLIDING_SIZE
-    return SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=(rows, columns))

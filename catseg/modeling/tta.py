@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from catseg.modeling.meta_arch import CATSeg
 from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
 
 
@@ -111,28 +110,25 @@ class AugmentedView:
         return self.sizes or (WholeImage(),)
 
 
-def add_test_time_augmentation(cfg: CfgNode, model: CATSeg) -> None:
-    """Make a `CATSeg` look at images as TEST.AUG says, if that is enabled.
-
-    Args:
-        cfg: read are TEST.AUG, TEST.SLIDING_WINDOW and TEST.SLIDING_KERNEL.
-        model: its `view` is replaced; training is left as it is.
+def view_from_config(cfg: CfgNode) -> View:
+    """Build the view that TEST asks for: windows or the whole image, augmented if TEST.AUG is enabled.
 
     Raises:
-        ValueError: if no size is given, or one is smaller than a window or larger than TEST.AUG.MAX_SIZE.
+        ValueError: if windows of these sizes cannot be cut, no size is given for the augmentation, or one is smaller
+            than a window or larger than TEST.AUG.MAX_SIZE.
     """
     options = cfg.TEST.AUG
+    if not cfg.TEST.SLIDING_WINDOW:
+        return AugmentedView(flip=options.FLIP) if options.ENABLED else WholeImage()
+    rows, columns = cfg.TEST.SLIDING_SIZE
+    windows = SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=(rows, columns))
     if not options.ENABLED:
-        return
-    sizes: list[ScaledWindows] = []
-    if isinstance(model.view, SlidingWindow):
-        smallest, largest = model.view.kernel, options.MAX_SIZE
-        if not options.MIN_SIZES or not smallest <= min(options.MIN_SIZES) <= max(options.MIN_SIZES) <= largest:
-            raise ValueError(
-                f"TEST.AUG.MIN_SIZES are {tuple(options.MIN_SIZES)}: give at least one size, none smaller than a "
-                f"window (TEST.SLIDING_KERNEL {smallest}) or larger than TEST.AUG.MAX_SIZE {largest}"
-            )
-        sizes = [
-            ScaledWindows(windows=model.view, min_size=size, max_size=options.MAX_SIZE) for size in options.MIN_SIZES
-        ]
-    model.view = AugmentedView(sizes=sizes, flip=options.FLIP)
+        return windows
+    smallest, largest = windows.kernel, options.MAX_SIZE
+    if not options.MIN_SIZES or not smallest <= min(options.MIN_SIZES) <= max(options.MIN_SIZES) <= largest:
+        raise ValueError(
+            f"TEST.AUG.MIN_SIZES are {tuple(options.MIN_SIZES)}: give at least one size, none smaller than a "
+            f"window (TEST.SLIDING_KERNEL {smallest}) or larger than TEST.AUG.MAX_SIZE {largest}"
+        )
+    sizes = [ScaledWindows(windows=windows, min_size=size, max_size=largest) for size in options.MIN_SIZES]
+    return AugmentedView(sizes=sizes, flip=options.FLIP)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.modeling import build_model
 
+from catseg.build import build_network
 from catseg.checkpoint.official import CAT_SEG
 from catseg.config import add_catseg_config
 from catseg.modeling.meta_arch import CATSeg
@@ -104,7 +104,7 @@ def build_catseg(case: ReferenceCase, folder: Path, device: torch.device = CPU) 
         raise UnsupportedCaseError(f"version {case.config['version']!r} of CAT-Seg")
     clip_file = folder / "clip.json"
     clip_file.write_text(json.dumps(clip_model_config(case.config["clip"])))
-    model = build_model(catseg_config(case.config, clip_file, device))
+    model = build_network(catseg_config(case.config, clip_file, device))
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     model.load_state_dict(CAT_SEG.convert(case.state_dict(), expected))
     return model

@@ -13,6 +13,7 @@ The tolerance is 1e-4 for CAT-Seg. A gradient beyond it gets, added, what it cha
 import argparse
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from catseg.checkpoint.official import CAT_SEG
+from catseg.console import add_debug_option, debugging
 from catseg.modeling.aggregation.aggregator import AggregationLayer, Aggregator
 from catseg.modeling.meta_arch import CATSeg
 from catseg.modeling.sliding_window import WholeImage
@@ -64,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "cases", nargs="+", metavar="CASE.npz", type=Path, help="reference case of CAT-Seg or a backbone"
     )
     parser.add_argument("--device", default="cpu", help="torch device to compute on (default: %(default)s)")
+    add_debug_option(parser)
     args = parser.parse_args(argv)
     device = _checked_device(args.device, parser)
     status = 0
@@ -81,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 status = status if comparison.passed else max(status, 1)
         except Exception as error:  # a file may ask for anything; the others are checked all the same
             sys.stderr.write(f"{path}: cannot be run: {type(error).__name__}: {error}\n")
+            if debugging():
+                traceback.print_exception(error)
             status = 2
     return status
 

@@ -24,8 +24,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
 from catseg.config import load_config
+from catseg.console import add_debug_option
 from catseg.shapes.demo import TRAINING_STEPS, run_as_command, run_jobs
 from catseg.shapes.generate import generate_shapes
 from catseg.shapes.pretrain_clip import Pretraining, pretrain_clip
@@ -178,8 +179,7 @@ def write_report(folder: Path, results: Sequence[Result], raw: Row, *, command: 
         path.write_text(
             f"# Every family of backbones on `shapes`\n\n`{command}`\n\n{table}\n\n{NOTES}", encoding="utf-8"
         )
-    with atomic_path(folder / "backbones.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "backbones.json", report)
     with atomic_path(folder / "backbones.png") as path:
         _plot(results, raw).savefig(path)
     return table
@@ -227,6 +227,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config, at the end"
     )
+    add_debug_option(parser)
     args = parser.parse_args(arguments)
     args.command = shlex.join(["python", "-m", "catseg.shapes.compare_backbones", *arguments])
     return args

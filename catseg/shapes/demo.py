@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 import torch
 from tqdm import tqdm
 
+from catseg.console import add_debug_option, errors_in_one_line
 from catseg.shapes.contact_sheet import write_contact_sheet
 from catseg.shapes.contrastive import Schedule
 from catseg.shapes.generate import generate_shapes
@@ -36,8 +37,7 @@ from catseg.shapes.run import Job, read_outcome, run_job
 TRAINING_STEPS = 300  # of CAT-Seg, at scale 1
 # `--short` shows that the chain works: one run, too short for good numbers.
 SHORT_PRETRAINING, SHORT_TRAINING_STEPS = Pretraining(min_accuracy=0.3, schedule=Schedule(steps=600)), 100
-USER_ERRORS = (KeyError, OSError, RuntimeError, ValueError)
-INTERRUPTED, TERMINATED = 130, 143  # exit statuses after Ctrl-C and `kill`, as shells have them
+TERMINATED = 143  # exit status after `kill`, as shells have it
 
 logger = logging.getLogger(__name__)
 
@@ -107,19 +107,13 @@ def _work(job: Job, lock: RLock) -> None:
     _end_tidily_on_sigterm()
     tqdm.set_lock(lock)
     torch.set_num_threads(1)  # the networks are so small that a second thread gains little
-    try:
+    with errors_in_one_line(job.name):
         run_job(job)
-    except USER_ERRORS as error:
-        sys.exit(f"{job.name}: {_message(error)}")
 
 
 def _end_tidily_on_sigterm() -> None:
     """Turn the signal into an exception, so that workers are ended and half-written files removed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-
-
-def _message(error: BaseException) -> str:
-    return str(error.args[0] if isinstance(error, KeyError) else error)
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -173,6 +167,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config, at the end"
     )
+    add_debug_option(parser)
     args = parser.parse_args(arguments)
     if args.scale <= 0 or len(set(args.seeds)) < len(args.seeds):
         parser.error("--scale must be positive, and --seeds differ from each other")
@@ -187,7 +182,7 @@ def main() -> None:
 
 
 def run_as_command(name: str, command: Callable[[], int]) -> NoReturn:
-    """Run a command that may call `run_jobs`, and exit: mistakes become one line, Ctrl-C and `kill` end all jobs.
+    """Run a command that may call `run_jobs`, and exit: errors are shown by `catseg.console`, `kill` ends all jobs.
 
     Args:
         name: of the command, for messages.
@@ -196,14 +191,8 @@ def run_as_command(name: str, command: Callable[[], int]) -> NoReturn:
     os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "30")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _end_tidily_on_sigterm()
-    try:
-        status = command()
-    except USER_ERRORS as error:
-        sys.exit(f"{name}: {_message(error)}")
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{name}: interrupted; the same command goes on from what is finished\n")
-        status = INTERRUPTED
-    sys.exit(status)
+    with errors_in_one_line(name, interrupted="interrupted; the same command goes on from what is finished"):
+        sys.exit(command())
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ records settings and checksums: running the command again checks them and writes
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from catseg.atomic import atomic_path
+from catseg.atomic import write_json
+from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.dataset_specs import datasets_root
 from catseg.shapes.classes import CLASSES, HELD_OUT, IMAGE_COUNTS
 from catseg.shapes.splits import SPLITS, VERSION, Split
@@ -110,8 +110,7 @@ def _describe(settings: Mapping[str, Any]) -> str:
 
 def _write_manifest(folder: Path, settings: Mapping[str, Any], digests: Mapping[str, str]) -> None:
     content = {"settings": settings, "sha256": digests, "classes": CLASSES, "held_out": HELD_OUT}
-    with atomic_path(folder / MANIFEST) as path:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, content)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -127,20 +126,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for name, count in IMAGE_COUNTS.items():
         option = "--" + name.replace("_", "-")
         parser.add_argument(option, type=int, default=count, help=f"images of {name} (default: %(default)s)")
+    add_debug_option(parser)
     return parser.parse_args(arguments)
 
 
+@errors_in_one_line("catseg.shapes.generate", interrupted="interrupted; run the same command again to go on")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = parse_arguments(arguments)
     counts = {name: getattr(args, name) for name in IMAGE_COUNTS}
-    try:
-        generate_shapes(datasets_root(args.root), seed=args.seed, size=args.size, counts=counts)
-    except (OSError, ValueError) as error:
-        sys.exit(f"generate_shapes: {error}")
-    except KeyboardInterrupt:
-        sys.exit("generate_shapes: interrupted; run the same command again to go on")
+    generate_shapes(datasets_root(args.root), seed=args.seed, size=args.size, counts=counts)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Running the command again does nothing.
 import argparse
 import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,10 +19,11 @@ from typing import Any
 
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import save_file
+from safetensors.torch import save
 from tqdm import tqdm
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
+from catseg.console import add_debug_option, errors_in_one_line
 from catseg.modeling.clip.loading import build_clip, build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_encoder import TextEncoder
@@ -95,10 +95,9 @@ def pretrain_clip(
             f"train for more than {pretraining.schedule.steps} steps, or take another seed than {pretraining.seed}"
         )
     report = {"settings": settings, "accuracy": asdict(locality), "seconds": round(time.perf_counter() - start, 1)}
-    with atomic_path(output / REPORT) as path:
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(output / REPORT, report)
     with atomic_path(weights) as path:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in clip.state_dict().items()}, path)
+        path.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in clip.state_dict().items()}))
     logger.info("wrote %s: dense features name %.2f of the patches' pixels right", weights, locality.told)
     return weights
 
@@ -160,9 +159,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         default=default.min_accuracy,
         help="share of pixels that the dense features must name right (default: %(default)s)",
     )
+    add_debug_option(parser)
     return parser.parse_args(arguments)
 
 
+@errors_in_one_line("catseg.shapes.pretrain_clip", interrupted="interrupted, nothing was written")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -170,12 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pretraining = Pretraining(
         seed=args.seed, strict=args.strict, min_accuracy=args.min_accuracy, schedule=Schedule(steps=args.steps)
     )
-    try:
-        pretrain_clip(args.output, pretraining)
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"pretrain_clip: {error}")
-    except KeyboardInterrupt:
-        sys.exit("pretrain_clip: interrupted, nothing was written")
+    pretrain_clip(args.output, pretraining)
 
 
 if __name__ == "__main__":

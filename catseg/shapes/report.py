@@ -1,6 +1,5 @@
 """Table and plot of runs on the generated data."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from catseg.atomic import atomic_path
+from catseg.atomic import atomic_path, write_json
 
 SEEN_TEST, UNSEEN_TEST = "shapes_seen_test_sem_seg", "shapes_unseen_test_sem_seg"
 # Column -> where the results of a run have its number.
@@ -110,8 +109,7 @@ def write_report(folder: Path, rows: Sequence[Row], outcomes: Sequence[Mapping[s
     }
     with atomic_path(folder / "results.md") as path:
         path.write_text(text, encoding="utf-8")
-    with atomic_path(folder / "results.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "results.json", report)
     with atomic_path(folder / "results.png") as path:
         _plot(rows).savefig(path)
     return table

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from catseg import __version__
-from catseg.atomic import atomic_path
+from catseg.atomic import write_json
 from catseg.engine.evaluate import Results, evaluate
 from catseg.engine.setup import setup, start_process
 from catseg.engine.trainer import Trainer
@@ -91,8 +91,7 @@ def run_job(job: Job) -> None:
         "results": results,
         "seconds": {"pretraining": report["seconds"], **seconds},
     }
-    with atomic_path(job.run_folder / RECORD) as path:
-        path.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    write_json(job.run_folder / RECORD, outcome)
 
 
 def read_outcome(job: Job) -> dict[str, Any]:
@@ -173,14 +172,15 @@ class RawCostVolume(torch.nn.Module):
 
     @torch.no_grad()
     def predict_labels(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
-        """Predict label maps as `CATSeg.predict_labels` does, without scores."""
+        """Predict label maps as `CATSeg.predict_labels` does; the scores are cosines."""
         model = self.model
         text = F.normalize(model.text_features(model.classes).mean(dim=1), dim=-1)
         results = []
         for item in batched_inputs:
             dense = model.dense_features(item["image"].to(model.device)[None].float())[:, 1:]
             cost = (F.normalize(dense, dim=-1) @ text.T).transpose(1, 2).unflatten(2, model.image_encoder.grid)
-            results.append({"labels": resize(cost, (item["height"], item["width"]))[0].argmax(dim=0)})
+            scores, labels = resize(cost, (item["height"], item["width"]))[0].max(dim=0)
+            results.append({"labels": labels, "scores": scores})
         return results
 
 

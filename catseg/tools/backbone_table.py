@@ -8,7 +8,6 @@ of the network that CAT-Seg uses (the maps `res2` to `res4`), with random weight
 
 import argparse
 import inspect
-import json
 import logging
 import math
 import re
@@ -27,7 +26,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from catseg.arguments import positive
-from catseg.atomic import atomic_path
+from catseg.atomic import write_json
+from catseg.console import add_debug_option, errors_in_one_line
 from catseg.modeling import backbones
 from catseg.modeling.backbones.pyramid import PyramidBackbone, SizedBackbone
 from catseg.tools.backbone_facts import FACTS
@@ -160,6 +160,7 @@ def markdown(rows: Sequence[Row]) -> str:
     )
 
 
+@errors_in_one_line("catseg.tools.backbone_table", interrupted="interrupted")
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, and write it as JSON if asked to."""
     args = _parse(argv)
@@ -168,8 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = list(_rows(args.families, runs=0 if args.no_timing else args.runs))
     sys.stdout.write(markdown(rows))
     if args.json is not None:
-        with atomic_path(args.json) as path:
-            path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, [asdict(row) for row in rows])
 
 
 def _rows(families: Sequence[str], *, runs: int) -> Iterator[Row]:
@@ -192,6 +192,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=positive, default=5, help="timed runs per backbone (default: %(default)s)")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE too")
+    add_debug_option(parser)
     return parser.parse_args(argv)
 
 

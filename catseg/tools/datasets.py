@@ -17,6 +17,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from catseg.arguments import positive
+from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.dataset_specs import BENCHMARKS, DatasetSpec, datasets_root
 from catseg.data.downloads import Download
 from catseg.data.pairs import file_names, listed, paired_names
@@ -161,6 +162,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     status.add_argument("--verify", action="store_true", help="compare all files with their checksums")
     status.add_argument("--workers", type=positive, default=_WORKERS, help="threads for --verify; default: %(default)s")
+    add_debug_option(parser)
     args = parser.parse_args(arguments)
     unknown = [name for name in args.names if name not in names]
     if unknown:
@@ -168,6 +170,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return args
 
 
+@errors_in_one_line("catseg.tools.datasets", interrupted="interrupted")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the exit status."""
     args = parse_arguments(arguments)

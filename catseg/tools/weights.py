@@ -10,14 +10,17 @@ takes any name that MODEL.WEIGHTS takes. Files are kept in $CATSEG_CACHE/weights
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from catseg.checkpoint.hub import fetch_from_hub, kept_commit
 from catseg.checkpoint.sources import PUBLISHED, PUBLISHED_SCHEME, hub_file
+from catseg.console import add_debug_option, errors_in_one_line, shows_traceback
 
 
+@errors_in_one_line("catseg.tools.weights", interrupted="interrupted")
 def main(argv: Sequence[str] | None = None) -> int:
     """List or fetch, as the command line says.
 
@@ -34,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fetch = commands.add_parser("fetch", help="download, check and convert checkpoints, and print where they are")
     fetch.add_argument("names", nargs="+", metavar="NAME", help="as `list` shows it, or hf://OWNER/REPO/FILE")
     fetch.add_argument("--renew", action="store_true", help="ask the hub for its newest revision, even of what is here")
+    add_debug_option(parser)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -60,8 +64,10 @@ def _fetch(names: Sequence[str], *, renew: bool) -> int:
             if source is None:
                 raise ValueError(f"{name} is no file on the Hugging Face hub: give it as MODEL.WEIGHTS as it is")
             sys.stdout.write(f"{fetch_from_hub(source, renew=renew)}\n")
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # whatever it is, the others are fetched
             sys.stderr.write(f"{error}\n")
+            if shows_traceback(error):
+                traceback.print_exception(error)
             status = 1
     return status
 

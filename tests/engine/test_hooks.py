@@ -54,6 +54,11 @@ def test_evaluation_comes_at_its_period_and_at_the_end(tmp_path):
     assert Run(tmp_path, [1, 2], period=5).play().evaluated == [4, 10]
 
 
+def test_metrics_without_a_value_are_not_logged(tmp_path):
+    run = Run(tmp_path, [float("nan"), 2.0], period=5).play()
+    assert run.storage.history("sem_seg/mIoU").values() == [(2.0, 0)]
+
+
 def test_a_run_that_is_broken_off_is_not_evaluated_at_the_end(tmp_path):
     assert Run(tmp_path, [1, 2]).play(stop=5).evaluated == [2]
 

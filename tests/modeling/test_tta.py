@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from catseg.engine.trainer import Trainer
 from catseg.inference import Predictor
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.sliding_window import SlidingWindow, WholeImage
-from catseg.modeling.tta import AugmentedView, ScaledWindows, add_test_time_augmentation
+from catseg.modeling.tta import AugmentedView, ScaledWindows, view_from_config
 from tests.tiny import option_words, tiny_config, tiny_model, tiny_options
 
 WINDOWS = SlidingWindow(kernel=64, overlap=0.333, size=(96, 128))
@@ -87,23 +86,21 @@ def test_logits_of_other_crops_are_refused():
 
 
 def test_the_config_chooses(tmp_path):
-    cfg = tiny_config(tmp_path, TEST__AUG__ENABLED=True, TEST__AUG__MIN_SIZES=(64, 96))
-    view = Trainer.build_model(cfg).view
+    view = tiny_model(tmp_path, TEST__AUG__ENABLED=True, TEST__AUG__MIN_SIZES=(64, 96)).view
     assert [size.min_size for size in view.sizes] == [64, 96]
     assert view.flip
-    whole = tiny_model(tmp_path, TEST__SLIDING_WINDOW=False)
-    add_test_time_augmentation(cfg, whole)
-    assert whole.view.sizes == ()
-    plain = tiny_model(tmp_path, TEST__SLIDING_WINDOW=False)
-    add_test_time_augmentation(tiny_config(tmp_path), plain)
-    assert isinstance(plain.view, WholeImage)
+    whole = view_from_config(tiny_config(tmp_path, TEST__AUG__ENABLED=True, TEST__SLIDING_WINDOW=False))
+    assert isinstance(whole, AugmentedView)
+    assert whole.sizes == ()
+    assert isinstance(view_from_config(tiny_config(tmp_path, TEST__SLIDING_WINDOW=False)), WholeImage)
+    assert isinstance(view_from_config(tiny_config(tmp_path)), SlidingWindow)
 
 
 @pytest.mark.parametrize("sizes", [(), (63, 96), (96, 5000)])
 def test_sizes_that_cannot_be_are_named(tmp_path, sizes):
     cfg = tiny_config(tmp_path, TEST__AUG__ENABLED=True, TEST__AUG__MIN_SIZES=sizes)
     with pytest.raises(ValueError, match=r"TEST\.AUG\.MIN_SIZES .*SLIDING_KERNEL 64.*MAX_SIZE 4000"):
-        add_test_time_augmentation(cfg, tiny_model(tmp_path))
+        view_from_config(cfg)
 
 
 def test_the_predictor_follows_the_config(tmp_path):

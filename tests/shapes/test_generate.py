@@ -107,7 +107,7 @@ def test_impossible_settings_are_refused(tmp_path, settings):
         generate(tmp_path, **settings)
 
 
-def test_command_line(tmp_path, monkeypatch):
+def test_command_line(tmp_path, monkeypatch, capsys):
     main(["--root", str(tmp_path), "--size", "16", *WORDS])
     assert (tmp_path / "shapes" / "images" / "unseen_test" / "00002.png").is_file()
     with pytest.raises(SystemExit, match="seed 3"):
@@ -115,5 +115,6 @@ def test_command_line(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "catseg.shapes.generate.generate_shapes", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
     )
-    with pytest.raises(SystemExit, match="run the same command again"):
+    with pytest.raises(SystemExit, match="130"):
         main([])
+    assert "run the same command again" in capsys.readouterr().err

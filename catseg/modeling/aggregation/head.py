@@ -138,6 +138,7 @@ class CATSegHead(nn.Module):
     ) -> dict[str, object]:
         """Read `MODEL.SEM_SEG_HEAD`, `MODEL.ACTIVATION_CHECKPOINTING` and `TEST.MAX_CLASSES`."""
         head = cfg.MODEL.SEM_SEG_HEAD
+        _check_grid(head)
         return {
             "input_shape": input_shape,
             "text_dim": text_dim,
@@ -183,3 +184,14 @@ class CATSegHead(nn.Module):
             for name, scale in zip(self.in_features, scales, strict=True)
         ]
         return self.aggregator(image_features, pyramid, text_features, class_maps_per_chunk=class_maps_per_chunk)
+
+
+def _check_grid(head: CfgNode) -> None:
+    """Check that windows and pooling fit the cost volume, which shows only with the first image otherwise."""
+    grid = head.FEATURE_RESOLUTION
+    window = min(head.WINDOW_SIZES, *grid)
+    if window > 0 and any(side % window for side in grid):
+        raise ValueError(f"WINDOW_SIZES {head.WINDOW_SIZES} does not tile FEATURE_RESOLUTION {list(grid)}")
+    for key in ("POOLING_SIZES", "POOLING_SIZES_TEST"):
+        if any(size > side for size, side in zip(head[key], grid, strict=False)):
+            raise ValueError(f"{key} {list(head[key])} is larger than FEATURE_RESOLUTION {list(grid)}")

@@ -246,16 +246,25 @@ def _probe(name: str, options: Mapping[str, Any], *, size: tuple[int, int], mult
     """
     larger = [(side // multiple + extra) * multiple for side, extra in zip(size, (2, 3), strict=True)]
     unused: list[str] = []
-    try:
-        with torch.device("meta"), torch.enable_grad():
-            network = _build(name, **FEATURES, **options).eval()
+    with torch.device("meta"), torch.enable_grad():
+        network = _build(name, **FEATURES, **options).eval()
+        try:
             own = network(torch.empty(1, 3, *size))
             sum(feature.float().sum() for feature in own).backward()
             unused = [key for key, parameter in network.named_parameters() if parameter.grad is None]
             maps = network(torch.empty(1, 3, *larger))
-    except Exception:  # whatever it is that a model raises at a size it is not made for
-        return False, unused
-    return all(new.shape[3] > old.shape[3] for new, old in zip(maps, own, strict=True)), unused
+        except Exception as error:  # whatever it is that a model raises at a size it is not made for
+            reason = (str(error) or repr(error)).splitlines()[0]
+            takes_any_size = False
+        else:
+            reason = "its maps do not grow with the image"
+            takes_any_size = all(new.shape[3] > old.shape[3] for new, old in zip(maps, own, strict=True))
+    if not takes_any_size:
+        height, width = size
+        logger.warning(
+            "timm's %s takes images of %d x %d alone, to which all are resized: %s", name, height, width, reason
+        )
+    return takes_any_size, unused
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

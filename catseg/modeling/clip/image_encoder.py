@@ -57,6 +57,8 @@ class DenseImageEncoder:
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
+        if min(self.grid) < 1:
+            raise ValueError(f"SEM_SEG_HEAD.FEATURE_RESOLUTION must be two positive numbers, got {list(self.grid)}")
         blocks = self.visual.transformer.resblocks
         if not all(isinstance(block, ResidualAttentionBlock) for block in blocks) or self.visual.attn_pool is not None:
             raise ValueError("CLIP.NAME must be a plain ViT: attention pooling and custom blocks have no value path")

@@ -3,26 +3,31 @@
 A file is found by a fingerprint of everything that the features depend on except the class name (weights,
 architecture, templates, tokenizer, compute type), and by the class name. Nothing here can stop a run: what cannot be
 read is reported as missing, and what cannot be written is kept in memory only.
+
+Memory and disk are bounded, and the least recently used features go first. In the environment, CATSEG_TEXT_CACHE_MIB is
+the size of all files together, by default 2048 MiB (8700 class names of ViT-L with 80 templates), and
+CATSEG_TEXT_CACHE_MEMORY_MIB the size of the features that a process holds, by default 256 MiB. 0 keeps nothing.
 """
 
 import hashlib
 import json
 import logging
-import zlib
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from catseg.atomic import atomic_path, cache_folder
+from catseg.atomic import cache_folder
+from catseg.errors import InputError
+from catseg.modeling.clip.cache_folder import CacheFolder
 
 logger = logging.getLogger(__name__)
 
+MEMORY_BYTES, DISK_BYTES = 256 * 2**20, 2048 * 2**20
 FORMAT_VERSION = 1  # part of every fingerprint: raise it when the text features are computed or stored differently
 
 
@@ -52,29 +57,40 @@ class TextCache:
     """Features of class names: in memory, and on disk if there is a folder.
 
     Several processes may read and write the same folder at once: a file is written under another name and put in
-    place complete.
+    place complete, and one that another process removed is missing and no more.
     """
 
-    def __init__(self, *, folder: str | Path | None = None, memory_size: int = 2048) -> None:
+    def __init__(
+        self, *, folder: str | Path | None = None, memory_bytes: int = MEMORY_BYTES, disk_bytes: int = DISK_BYTES
+    ) -> None:
         """Make a cache; nothing is read or written yet.
 
         Args:
             folder: where the files are, made when the first one is written; None keeps the features in memory only.
-            memory_size: how many class names are kept in memory; the least recently used go first.
+            memory_bytes: size of all features in memory.
+            disk_bytes: size of all files in the folder. Each process that writes may exceed it by a sixteenth until it
+                looks at the folder again.
         """
-        self._folder = None if folder is None else Path(folder)
-        self._memory_size = memory_size
+        self._folder = None if folder is None or not disk_bytes else CacheFolder(Path(folder), disk_bytes)
+        self._memory_bytes = memory_bytes
         self._memory: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._used_bytes = 0
         self._writable = True
 
     @classmethod
     def default(cls) -> "TextCache":
-        """The cache that a user's runs share: folder `text` in $CATSEG_CACHE (by default ~/.cache/catseg)."""
+        """The cache that a user's runs share: folder `text` in $CATSEG_CACHE (by default ~/.cache/catseg).
+
+        Raises:
+            ValueError: if a size in the environment is no number of MiB.
+        """
+        memory = _bytes_from_environment("CATSEG_TEXT_CACHE_MEMORY_MIB", MEMORY_BYTES)
+        disk = _bytes_from_environment("CATSEG_TEXT_CACHE_MIB", DISK_BYTES)
         try:
-            return cls(folder=cache_folder("text"))
+            return cls(folder=cache_folder("text"), memory_bytes=memory, disk_bytes=disk)
         except RuntimeError as error:  # a user without a home folder
             logger.warning("Text features are not kept on disk: %s CATSEG_CACHE can name a folder.", error)
-            return cls()
+            return cls(memory_bytes=memory)
 
     def get(self, key: str, name: str) -> Tensor | None:
         """The features stored for a class name.
@@ -88,7 +104,7 @@ class TextCache:
         """
         features = self._memory.get((key, name))
         if features is None and self._folder is not None:
-            features = _read(_path(self._folder, key, name), name)
+            features = self._folder.read(key, name)
         if features is not None:
             self._remember(key, name, features)
         return features
@@ -103,7 +119,7 @@ class TextCache:
         if self._folder is None or not self._writable:
             return
         try:
-            _write(_path(self._folder, key, name), name, features)
+            self._folder.write(key, name, features)
         except OSError as error:
             self._writable = False
             logger.warning(
@@ -113,37 +129,16 @@ class TextCache:
             )
 
     def _remember(self, key: str, name: str, features: Tensor) -> None:
+        earlier = self._memory.pop((key, name), None)
         self._memory[key, name] = features
-        self._memory.move_to_end((key, name))
-        if len(self._memory) > self._memory_size:
-            self._memory.popitem(last=False)
+        self._used_bytes += features.nbytes - (0 if earlier is None else earlier.nbytes)
+        while self._used_bytes > self._memory_bytes:
+            _, oldest = self._memory.popitem(last=False)
+            self._used_bytes -= oldest.nbytes
 
 
-def _path(folder: Path, key: str, name: str) -> Path:
-    return folder / key / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
-
-
-def _checksum(features: Tensor) -> str:
-    return str(zlib.crc32(features.view(torch.uint8).numpy().data))
-
-
-def _write(path: Path, name: str, features: Tensor) -> None:
-    content = save({"features": features}, metadata={"name": name, "checksum": _checksum(features)})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def _read(path: Path, name: str) -> Tensor | None:
-    """The features in a file; None if there is no file or it does not hold what was written."""
-    try:
-        if not path.is_file():
-            return None
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            features = file.get_tensor("features").clone()  # else it is a view of the mapped file
-        if metadata.get("name") != name or metadata.get("checksum") != _checksum(features):
-            raise ValueError("its content is not what was written")
-    except (OSError, SafetensorError, ValueError) as error:
-        logger.warning("The text features of %r are computed again, since %s is damaged: %s", name, path, error)
-        return None
-    return features
+def _bytes_from_environment(name: str, default: int) -> int:
+    text = os.environ.get(name, "").strip()
+    if text and not text.isdecimal():
+        raise InputError(f"{name} is {text!r}, expected a whole number of MiB")
+    return int(text) * 2**20 if text else default
