@@ -23,6 +23,7 @@ from catseg.inference import Predictor
 from catseg.modeling.meta_arch import CATSeg
 from catseg.parity.case import load_case
 from catseg.parity.catseg_cases import catseg_config, clip_model_config
+from catseg.vocabulary import load_vocabulary
 
 CASE = Path(__file__).parent / "parity/cases/catseg/v1_tiny.npz"
 NAME = "whole_way"
@@ -84,7 +85,7 @@ def plain_probabilities(cfg: CfgNode, model: CATSeg, record: dict[str, str]) -> 
     sample = DatasetMapper(cfg, is_train=False)(dict(record))
     width, height = Image.open(record["sem_seg_file_name"]).size
     with torch.no_grad():
-        return PlainCATSeg(model, cfg).eval()(sample["image"], model.text_features(CLASSES), (height, width))
+        return PlainCATSeg(model, cfg).eval()(sample["image"], model.text_features(load_vocabulary(CLASSES)), (height, width))
 
 
 def test_from_files_to_iou(records, cfg, model):
