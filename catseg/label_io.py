@@ -1,41 +1,43 @@
 """Reading label maps: images whose pixel values are class numbers."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageSequence, TiffImagePlugin
+
+from catseg.image_files import UnsuitableImageError, read_file
+from catseg.stored_values import decoded_by_opencv, is_tiff, stored_values
 
 _MAX_LISTED = 10  # values that an error message lists
+_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA")  # keep numbers exactly
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+_CHANNELS = {"LA": 1, "PA": 1, "RGB": 3, "RGBA": 3}  # of one number each, if equal; what is left is opacity
+_EXTRA_PAGES = 1 | 4  # bits of TIFF's tag NewSubfileType: a smaller version, a transparency mask
 
 
 def read_label_map(path: str | Path) -> NDArray[np.integer]:
-    """Read the pixel values of a label map, without any conversion.
+    """Read the numbers that a label map stores, whatever they look like as shades of grey or as colours.
 
     Args:
-        path: an 8-bit grey or palette image, or a 16-bit or 32-bit grey one, in any format that Pillow reads.
+        path: a PNG, TIFF, BMP, GIF, PGM or TGA file, a grey or palette image of any number of bits. Floating-point
+            numbers must be whole; several channels, as image editors write them, must be equal and opaque.
 
     Returns:
-        Values of the file's own type, (H, W); of a palette image the indices.
+        Integers of the file's own type, (H, W).
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is no image, is damaged, or has several channels or fractions.
+        ValueError: if the file is no image, is damaged, or is no label map for certain: a mask of colours, several
+            images, a format that changes numbers.
+        OSError: if the file cannot be opened.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no label file {path}")
     try:
-        with Image.open(path) as image:
-            values = np.asarray(image)
-    # Pillow raises all kinds of errors for damaged files.
-    except Exception as error:
-        raise ValueError(f"the label file {path} cannot be decoded, it may be damaged: {error}") from error
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(
-            f"the label file {path} must be a grey or palette image of whole numbers, "
-            f"got {values.dtype} values of shape {values.shape}"
-        )
-    return values
+        return read_file(path, _label_map, otherwise=_odd_tiff)
+    except ValueError as error:
+        raise ValueError(f"the label file {error}") from error
 
 
 def read_classes(path: str | Path, *, num_classes: int, ignore_label: int) -> NDArray[np.int64]:
@@ -52,6 +54,7 @@ def read_classes(path: str | Path, *, num_classes: int, ignore_label: int) -> ND
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file cannot be read, or holds other values. They are listed.
+        OSError: if the file cannot be opened.
     """
     labels = read_label_map(path).astype(np.int64)
     wrong = labels[(labels != ignore_label) & ((labels < 0) | (labels >= num_classes))]
@@ -91,3 +94,61 @@ def check_label_size(
         f"the label file {label_file} is {size[1]} x {size[0]} pixels, "
         f"but its image {image_file} is {image_size[1]} x {image_size[0]}{hint}"
     )
+
+
+def _label_map(image: Image.Image) -> NDArray[np.integer]:
+    compression = image.info.get("compression")
+    if image.format not in _FORMATS or (image.format == "TIFF" and compression in _LOSSY_TIFF):
+        kind = f"{image.format} compressed as {compression}" if image.format == "TIFF" else image.format
+        raise UnsuitableImageError(
+            f"label maps must be in a format that keeps numbers exactly, such as PNG, TIFF, BMP or PGM, got {kind}, "
+            "which can change them: write the label maps anew as PNG from where they come from"
+        )
+    pages = sum(1 for _ in _pages(image))
+    if pages > 1:
+        raise UnsuitableImageError(f"it holds {pages} images, but a label map is one: write each to a file of its own")
+    return _whole(_single_channel(stored_values(image), image.mode))
+
+
+def _odd_tiff(content: bytes) -> NDArray[np.integer] | None:
+    """Read a TIFF file of 32 or 64 bits of a kind that Pillow does not know."""
+    values = decoded_by_opencv(content) if is_tiff(content) else None
+    return None if values is None or values.ndim != 2 or values.dtype.itemsize < 4 else _whole(values)
+
+
+def _pages(image: Image.Image) -> Iterator[Image.Image]:
+    """Iterate over the images of a file but for smaller versions of one, and leave it at the first."""
+    for page in ImageSequence.Iterator(image):
+        if not (isinstance(page, TiffImagePlugin.TiffImageFile) and _is_extra(page)):
+            yield page
+    image.seek(0)
+
+
+def _is_extra(page: TiffImagePlugin.TiffImageFile) -> bool:
+    return bool(page.tag_v2.get(ExifTags.Base.NewSubfileType, 0) & _EXTRA_PAGES)
+
+
+def _single_channel(values: NDArray[Any], mode: str) -> NDArray[Any]:
+    if values.ndim == 2:
+        return values
+    count = _CHANNELS.get(mode.upper())
+    first = values[..., :1]
+    if count is None or (values[..., :count] != first).any():
+        raise UnsuitableImageError(
+            f"it is a mask of colours ({mode}): a label map holds the number of each pixel's class. Give each colour "
+            "its class number and write them as a grey or palette PNG"
+        )
+    if (values[..., count:] != np.iinfo(values.dtype).max).any():
+        raise UnsuitableImageError(
+            f"parts of it are transparent ({mode}), so that it is not clear whether they have a class: write the class "
+            "numbers, and the ignored label where there is none, as a grey PNG without transparency"
+        )
+    return values[..., 0]
+
+
+def _whole(values: NDArray[Any]) -> NDArray[np.integer]:
+    if np.issubdtype(values.dtype, np.integer):
+        return values
+    if not np.isfinite(values).all() or (values != np.rint(values)).any():
+        raise UnsuitableImageError("it must hold whole numbers, the classes of the pixels, but holds fractions")
+    return values.astype(np.int64)

@@ -1,13 +1,15 @@
 import io
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from catseg.image_io import read_image, to_rgb
+from tests.raw_images import RGB, bmp, png, png_chunk, tiff
 
 COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [0, 255, 255], [9, 8, 7]]], dtype=np.uint8)
 
@@ -68,15 +70,158 @@ def test_16_bit_grey_is_scaled(tmp_path, suffix):
     assert read[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
 
 
-def test_32_bit_grey_beyond_16_bits_is_refused():
-    with pytest.raises(ValueError, match=r"expected 16-bit grey values 0..65535, got 0..70000"):
+RAMP = np.array([[0, 1, 2, 3]])
+
+
+def greys(read):
+    """The values of the first row, which must be grey."""
+    assert (read == read[..., :1]).all()
+    return read[0, :, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (png(RAMP % 2, bits=1), [0, 255, 0, 255]),
+        (png(RAMP, bits=2), [0, 85, 170, 255]),
+        (png(RAMP * 5, bits=4), [0, 85, 170, 255]),
+        (tiff(RAMP, bits=2, white_is_0=True), [255, 170, 85, 0]),
+        (tiff(RAMP.astype(np.uint8), bits=8, white_is_0=True), [255, 254, 253, 252]),
+        (tiff((RAMP * 21845).astype(np.uint16), bits=16, white_is_0=True), [255, 170, 85, 0]),
+        (tiff((RAMP * 10000).astype(np.int16), bits=16, sample_format=2), [0, 78, 156, 233]),
+        (tiff((RAMP * 1431655765).astype(np.uint32), bits=32), [0, 85, 170, 255]),
+        (tiff((RAMP * 715827882).astype(np.int32), bits=32, sample_format=2), [0, 85, 170, 255]),
+        (tiff((RAMP * 21845).astype(np.int32), bits=32, sample_format=2), [0, 85, 170, 255]),
+        (tiff((RAMP / 3).astype(np.float32), bits=32, sample_format=3), [0, 85, 170, 255]),
+        (tiff(RAMP / 3, bits=64, sample_format=3), [0, 85, 170, 255]),
+        (bmp(RAMP, bits=4, greys=range(0, 160, 10)), [0, 10, 20, 30]),
+        (bmp(RAMP, bits=4, greys=range(16)), [0, 1, 2, 3]),
+        (bmp(RAMP.astype(np.uint8) % 2, bits=8, greys=[0, 255]), [0, 255, 0, 255]),
+        (b"P5 4 1 3\n" + bytes(range(4)), [0, 85, 170, 255]),
+        (b"P5 4 1 3000\n" + (RAMP * 1000).astype(">u2").tobytes(), [0, 85, 170, 255]),
+        (b"P4 4 1\n\x50", [255, 0, 255, 0]),
+    ],
+)
+def test_grey_of_every_depth_is_shown_by_its_range(tmp_path, content, expected):
+    path = tmp_path / "a.img"
+    path.write_bytes(content)
+    assert greys(read_image(path)) == expected
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "sample_format", "white"), [(np.uint8, 1, 255), (np.uint16, 1, 65535), (np.float32, 3, 1)]
+)
+def test_colours_of_every_depth_in_tiff(tmp_path, dtype, sample_format, white, planar):
+    samples = (COLORS[:1].astype(np.float64) * (white / 255)).astype(dtype)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(samples, bits=samples.itemsize * 8, sample_format=sample_format, planar=planar))
+    if planar and dtype != np.uint8:
+        with pytest.raises(ValueError, match=r"a\.tif.* one channel after another with more than 8 bits: convert it"):
+            read_image(path)
+        return
+    np.testing.assert_array_equal(read_image(path), COLORS[:1])
+
+
+def test_what_is_transparent_is_a_number_of_the_file(tmp_path):
+    path = tmp_path / "a.png"
+    for bits, kept in ((2, [0, 255, 170, 255]), (4, [0, 255, 34, 51]), (8, [0, 255, 2, 3]), (16, [0, 255, 0, 0])):
+        samples = RAMP.astype(np.uint16 if bits == 16 else np.uint8)
+        path.write_bytes(png(samples, bits=bits, extra=png_chunk(b"tRNS", b"\0\1")))
+        assert greys(read_image(path)) == kept
+    colors = np.array([[[2304, 0, 0], [0, 0, 0]]], dtype=np.uint16)
+    path.write_bytes(png(colors, bits=16, kind=RGB, extra=png_chunk(b"tRNS", colors[0, 0].astype(">u2").tobytes())))
+    assert read_image(path).tolist() == [[[255] * 3, [0] * 3]]
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_premultiplied_opacity(mode):
+    image = Image.new("LA", (1, 1), (255, 128)) if mode == "La" else Image.new("RGBA", (1, 1), (255, 0, 0, 128))
+    red, green, blue = to_rgb(image.convert(mode))[0, 0].tolist()
+    assert red == 255
+    assert (green, blue) == ((255, 255) if mode == "La" else pytest.approx((127, 127), abs=1))
+
+
+@pytest.mark.parametrize("values", [[0, 255], [-0.1, 1], [0, float("nan")]])
+def test_floating_point_numbers_outside_0_to_1_have_no_known_white(tmp_path, values):
+    path = saved(tmp_path, Image.fromarray(np.array([values], dtype=np.float32)), "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: expected float32 values 0\.\.1, got .*convert it to 8 or 16 bits"):
+        read_image(path)
+
+
+def test_negative_numbers_are_no_shades(tmp_path):
+    path = tmp_path / "a.tif"
+    for dtype in (np.int8, np.int16, np.int32):
+        samples = np.array([[-1, 5]], dtype=dtype)
+        path.write_bytes(tiff(samples, bits=samples.itemsize * 8, sample_format=2))
+        with pytest.raises(ValueError, match=r"a\.tif: expected .* got -1\.\.5"):
+            read_image(path)
+
+
+def test_32_bit_grey_in_memory_beyond_16_bits_is_refused():
+    with pytest.raises(ValueError, match=r"expected 16-bit grey values 0\.\.65535, got 0\.\.70000"):
         to_rgb(Image.fromarray(np.array([[0, 70000]], dtype=np.int32)))
 
 
-def test_floating_point_images_are_refused(tmp_path):
-    path = saved(tmp_path, Image.new("F", (2, 2)), "a.tif")
-    with pytest.raises(ValueError, match=r"a\.tif cannot be decoded.*convert it to 8 or 16 bits"):
-        read_image(path)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        png_chunk(b"zTXt", b"note\0\0" + zlib.compress(b"x" * (3 << 20))),
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"x" * (3 << 20))),
+        png_chunk(b"zTXt", b"note\0\7damaged"),
+        png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(b"x" * (3 << 20))),
+        png_chunk(b"iCCP", b"profile\0\0no zlib"),
+        png_chunk(b"gAMA", b"\0"),
+        png_chunk(b"eXIf", b"no EXIF data"),
+        png_chunk(b"tEXt", b"note\0text")[:-1] + b"?",  # a wrong checksum
+    ],
+)
+def test_what_stands_beside_the_pixels_does_not_matter(tmp_path, extra):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(COLORS, bits=8, kind=RGB, extra=extra))
+    np.testing.assert_array_equal(read_image(path), COLORS)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "png", "tif"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\0\0\xff\xff", b"Exif\0\0" + bytes(20), b"text"])
+def test_damaged_exif_data_leave_the_image_as_it_is(tmp_path, suffix, exif):
+    image = Image.new("RGB", (8, 4), "red")
+    expected = read_image(saved(tmp_path, image, f"plain.{suffix}"))
+    try:
+        path = saved(tmp_path, image, f"odd.{suffix}", exif=exif)
+    except Exception:  # Pillow parses the data of some formats before it writes them
+        pytest.skip("Pillow does not write it")
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9, 100])
+def test_numbers_that_are_no_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(COLORS), "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(path), COLORS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_that_of_pillow(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(COLORS), "a.png", exif=exif)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_image(path), np.asarray(ImageOps.exif_transpose(image)))
+
+
+def test_a_broken_link_says_so(tmp_path):
+    (tmp_path / "a.png").symlink_to("gone.png")
+    with pytest.raises(FileNotFoundError, match=r"a\.png: it is a link to gone\.png, which does not exist"):
+        read_image(tmp_path / "a.png")
+
+
+def test_files_that_need_more_say_so(tmp_path):
+    for name, hint in (("a.HEIC", "pillow-heif"), ("a.dng", "raw camera file"), ("a.mp4", "a video")):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftyp")
+        with pytest.raises(ValueError, match=f"no image of a kind that can be read .*{hint}"):
+            read_image(tmp_path / name)
 
 
 def test_cmyk_jpeg(tmp_path):
@@ -156,17 +301,31 @@ def test_arrays_and_tensors():
     np.testing.assert_array_equal(to_rgb(torch.from_numpy(COLORS).permute(2, 0, 1)), COLORS)
     np.testing.assert_array_equal(to_rgb(COLORS[:, ::-1]), COLORS[:, ::-1])
     assert_rgb(to_rgb(COLORS[:, ::-1]), (2, 3, 3))
-    np.testing.assert_array_equal(to_rgb(COLORS[..., 0]), np.stack([COLORS[..., 0]] * 3, axis=-1))
+    grey = np.stack([COLORS[..., 0]] * 3, axis=-1)
+    np.testing.assert_array_equal(to_rgb(COLORS[..., 0]), grey)
+    np.testing.assert_array_equal(to_rgb(COLORS[..., :1]), grey)
+    np.testing.assert_array_equal(to_rgb(torch.from_numpy(COLORS[None, ..., 0])), grey)
+
+
+def test_arrays_of_every_type_whose_white_is_known():
+    np.testing.assert_array_equal(to_rgb(COLORS.astype(np.uint16) * 257), COLORS)
+    for dtype in (np.float16, np.float32, np.float64):
+        np.testing.assert_array_equal(to_rgb((COLORS / 255).astype(dtype)), COLORS)
+    np.testing.assert_array_equal(to_rgb(torch.from_numpy(COLORS).permute(2, 0, 1) / 255), COLORS)
+    assert to_rgb(np.array([[False, True]])).tolist() == [[[0] * 3, [255] * 3]]
+    rgba = np.array([[[255, 0, 0, 255], [9, 9, 9, 0]]], dtype=np.uint8)
+    assert to_rgb(rgba).tolist() == [[[255, 0, 0], [255, 255, 255]]]
 
 
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((2, 2, 3)), r"got \(2, 2, 3\) of float64"),
+        (np.full((2, 2, 3), 255.0), r"expected float64 values 0\.\.1, got 255.0\.\.255.0"),
+        (np.zeros((2, 2, 3), np.int64), r"got int64: if its values are 0\.\.255, image\.astype"),
         (np.zeros((3, 2, 2), np.uint8), r"got \(3, 2, 2\) of uint8"),
         (np.zeros((0, 2, 3), np.uint8), r"got \(0, 2, 3\)"),
-        (torch.zeros(2, 2, 3, dtype=torch.uint8), r"expected an RGB tensor \(3, H, W\) of uint8, got \(2, 2, 3\)"),
-        (torch.zeros(3, 2, 2), "torch.float32"),
+        (torch.zeros(2, 2, 3, dtype=torch.uint8), r"expected an RGB tensor \(3, H, W\), .* got \(2, 2, 3\)"),
+        (torch.zeros(1, 3, 2, 2), r"got \(1, 3, 2, 2\) of torch\.float32; the images of a batch are given one by one"),
         ([[0]], "got list"),
         (None, "got NoneType"),
         (Image.new("RGB", (0, 3)), "the image is empty: 0 x 3 pixels"),

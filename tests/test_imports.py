@@ -21,9 +21,11 @@ LEAVES = {
     "config",
     "console",
     "errors",
+    "image_files",
     "image_io",
     "label_io",
     "safe_pickle",
+    "stored_values",
     "shapes.classes",
     "vocabulary",
 }

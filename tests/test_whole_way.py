@@ -85,7 +85,9 @@ def plain_probabilities(cfg: CfgNode, model: CATSeg, record: dict[str, str]) -> 
     sample = DatasetMapper(cfg, is_train=False)(dict(record))
     width, height = Image.open(record["sem_seg_file_name"]).size
     with torch.no_grad():
-        return PlainCATSeg(model, cfg).eval()(sample["image"], model.text_features(load_vocabulary(CLASSES)), (height, width))
+        return PlainCATSeg(model, cfg).eval()(
+            sample["image"], model.text_features(load_vocabulary(CLASSES)), (height, width)
+        )
 
 
 def test_from_files_to_iou(records, cfg, model):

@@ -1,0 +1,171 @@
+"""Opening image files of all kinds: what every reader of images and label maps has in common."""
+
+import importlib.util
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import BmpImagePlugin, ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+T = TypeVar("T")
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Formats that Pillow registers but reads only with other programs, on other systems, or not at all.
+_UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+
+
+class UnsuitableImageError(ValueError):
+    """An image that was decoded, but holds what cannot be used; the message says what and what to do."""
+
+
+def read_file(
+    path: str | Path, read: Callable[[Image.Image], T], *, otherwise: Callable[[bytes], T | None] = lambda _: None
+) -> T:
+    """Open an image file.
+
+    Text, profiles and other data beside the pixels that Pillow refuses are skipped.
+
+    Args:
+        path: a file in any format that Pillow reads; HEIC needs pillow-heif.
+        read: is called with the image, which is not decoded yet; a second time if it could not be decoded at first.
+        otherwise: is called with the content of a file that Pillow cannot open; None if that does not help either.
+
+    Returns:
+        What `read` or `otherwise` returns.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no image, is damaged, is so large that decoding it looks like an attack
+            (`PIL.Image.MAX_IMAGE_PIXELS`, times two), or if `read` raises `UnsuitableImageError`. The message begins
+            with the path.
+        OSError: if the file cannot be opened.
+    """
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"no image file {path}: it is a link to {path.readlink()}, which does not exist")
+    if not path.exists():
+        raise FileNotFoundError(f"no image file {path}")
+    if not path.is_file():
+        raise ValueError(f"expected an image file, got the folder or special file {path}")
+    _register_heif()
+    with path.open("rb") as file:  # apart from decoding, so that "permission denied" is not called a damaged image
+        try:
+            return _read_stream(file, read, otherwise)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"{path} is no image of a kind that can be read{_how_to_read(path)}") from error
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{path} is too large to be decoded safely: {error}") from error
+        except UnsuitableImageError as error:
+            raise ValueError(f"{path}: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow raises all kinds of errors for damaged files
+            raise ValueError(f"{path} cannot be decoded, it may be damaged: {error}") from error
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case and with the dot, of the files that `read_file` reads."""
+    _register_heif()
+    readable = set(Image.OPEN) - _UNREADABLE_FORMATS
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in readable)
+
+
+def _read_stream(
+    file: io.BufferedReader, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]
+) -> T:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large or slightly damaged, but readable
+        try:
+            with Image.open(file) as image:
+                if _is_misread(image):
+                    raise UnidentifiedImageError
+                return read(image)
+        except (Image.DecompressionBombError, UnsuitableImageError, MemoryError):
+            raise
+        except Exception as error:  # of any kind, for damaged pixels and for odd texts and profiles alike
+            file.seek(0)
+            content = file.read()
+            if content.startswith(_PNG_SIGNATURE):
+                with Image.open(io.BytesIO(_without_extras(content))) as image:
+                    return read(image)
+            result = otherwise(content) if isinstance(error, UnidentifiedImageError) else None
+            if result is None:
+                raise
+            return result
+
+
+def _is_misread(image: Image.Image) -> bool:
+    """Tell whether Pillow opens a file but would take its pixels for others.
+
+    It does so for BMP files whose few colours are grey, and for TIFF files that hold one 16-bit channel after another.
+    """
+    if isinstance(image, BmpImagePlugin.BmpImageFile) and image.mode in ("1", "L") and image.fp is not None:
+        image.fp.seek(14)
+        header = image.fp.read(16)
+        bits = struct.unpack_from("<H", header, 10 if header[0] == 12 else 14)[0]
+        return bits != (1 if image.mode == "1" else 8)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        planar = tags.get(ExifTags.Base.PlanarConfiguration) == 2 and len(image.getbands()) > 1
+        return planar and max(tags.get(ExifTags.Base.BitsPerSample, (1,))) > 8
+    return False
+
+
+def _without_extras(content: bytes) -> bytes:
+    """Return a PNG file with only the chunks that decide about its pixels, which are its critical ones, tRNS and eXIf.
+
+    An extra chunk is dropped if its checksum is wrong.
+    """
+    kept, position = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    while position + 12 <= len(content):
+        length, kind = struct.unpack(">I4s", content[position : position + 8])
+        end = position + 12 + length
+        chunk = content[position:end]
+        intact = end <= len(content) and zlib.crc32(chunk[4:-4]) == struct.unpack(">I", chunk[-4:])[0]
+        if not kind[0] & 0x20 or (kind in (b"tRNS", b"eXIf") and intact):
+            kept.append(chunk)
+        position = end
+    return b"".join(kept)
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow read HEIC files where pillow-heif is installed."""
+    Image.init()
+    if importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
+def _how_to_read(path: Path) -> str:
+    reason = why_unreadable(path)
+    return f" ({reason})" if reason else ""
+
+
+def why_unreadable(path: Path) -> str:
+    """Tell by the suffix why a file is not read and what to do; "" for a suffix that is read or unknown."""
+    suffix = path.suffix.lower()
+    if suffix in image_suffixes():
+        return ""
+    return next((reason for reason, suffixes in _REASONS.items() if suffix in suffixes), "")
+
+
+_REASONS = {
+    "HEIC needs pip install pillow-heif": {".heic", ".heif", ".heics", ".heifs", ".hif"},
+    "a raw camera file: export it as JPEG or TIFF": {
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef"),
+        *(".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+    },
+    "a video: extract its frames as images": {
+        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm"),
+        ".wmv",
+    },
+    "no pixels but drawing commands: export it as PNG": {".ai", ".emf", ".eps", ".pdf", ".ps", ".svg", ".wmf"},
+    "JPEG XL is not read: convert it to PNG": {".jxl"},
+    "OpenEXR is not read: convert it to TIFF or PNG": {".exr"},
+}

@@ -1,0 +1,154 @@
+"""The numbers that an image file stores, which Pillow stretches, inverts, cuts or wraps around in some cases."""
+
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, TiffImagePlugin
+
+from catseg.image_files import UnsuitableImageError
+
+_SIGNED = 2  # of TIFF's tag SampleFormat
+_STRETCHED = {2: 85, 4: 17}  # by bits per pixel of grey: what Pillow makes of 1
+
+
+def stored_values(image: Image.Image) -> NDArray[Any]:
+    """Return the numbers of an image as its file stores them; of a palette image, the indices.
+
+    Args:
+        image: as `PIL.Image.open` returns it, not decoded yet; one that is not from a file is taken as it is.
+
+    Returns:
+        (H, W), or (H, W, C) if there are several channels, in Pillow's order, of the file's own type.
+
+    Raises:
+        UnsuitableImageError: if the file has several channels of 16 bits and OpenCV, which unlike Pillow keeps all of
+            them, cannot decode it.
+    """
+    packing, white, dtype = _packing(image), white_of(image), _tiff_dtype(image)
+    if is_deep_colour(image):
+        return _decoded_by_opencv(image)
+    values = np.asarray(image)
+    if image.format == "PPM" and white is not None:
+        return np.rint(values * (white / (65535 if image.mode == "I" else 255))).astype(np.uint16)
+    if image.mode in ("1", "L"):
+        values = _unstretched(values.astype(np.uint8), packing)
+    return values if dtype is None or image.mode not in ("L", "I", "I;16") else values.astype(dtype)
+
+
+def white_of(image: Image.Image) -> int | None:
+    """Return the largest number that the pixels of a TIFF or PNM file can have; None of other files and of floats."""
+    arguments = _decoder_arguments(image)
+    if image.format == "PPM" and len(arguments) == 2:
+        return int(arguments[1])
+    dtype = _tiff_dtype(image)
+    if dtype is None:
+        return None
+    return 2 ** (_tiff_tag(image, ExifTags.Base.BitsPerSample, 1) - (dtype.kind == "i")) - 1
+
+
+def has_white_as_0(image: Image.Image) -> bool:
+    """Tell whether a TIFF file stores white as 0. Pillow inverts such values if they have up to 8 bits."""
+    return _tiff_tag(image, ExifTags.Base.PhotometricInterpretation, 1) == 0
+
+
+def is_deep_colour(image: Image.Image) -> bool:
+    """Tell whether a file, not decoded yet, has several channels of more than 8 bits, of which Pillow keeps 8."""
+    deep = "16" in _packing(image) or (image.format == "PPM" and (white_of(image) or 0) > 255)
+    return deep and image.mode in ("RGB", "RGBA", "CMYK")
+
+
+def stretched_to_8_bits(image: Image.Image, value: int) -> int:
+    """Return what Pillow makes of a stored number when it decodes a grey image of 2 or 4 bits; else the number."""
+    return value * _STRETCHED.get(_bits(_packing(image)), 1)
+
+
+def _unstretched(values: NDArray[np.uint8], packing: str) -> NDArray[np.uint8]:
+    """Undo what Pillow does to grey of less than 8 bits, and to files that store white as 0."""
+    bits = _bits(packing)
+    values = values // np.uint8(_STRETCHED.get(bits, 1))
+    return values ^ np.uint8(2**bits - 1) if "I" in packing else values
+
+
+def _bits(packing: str) -> int:
+    mode, _, details = packing.partition(";")
+    if mode == "1":
+        return 1
+    return int(details[0]) if mode == "L" and details[:1] in ("2", "4") else 8
+
+
+def _packing(image: Image.Image) -> str:
+    """Return Pillow's name of how pixels lie in the file: `L;4I` is grey of 4 bits, inverted."""
+    arguments = _decoder_arguments(image)
+    return arguments[0] if arguments and isinstance(arguments[0], str) else ""
+
+
+def _decoder_arguments(image: Image.Image) -> tuple[Any, ...]:
+    """Return what Pillow's decoder is told of the file; nothing once the image is decoded."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return ()
+    arguments = tiles[0][3]
+    return arguments if isinstance(arguments, tuple) else (arguments,)
+
+
+def _tiff_dtype(image: Image.Image) -> np.dtype[Any] | None:
+    """Return the type of the whole numbers of a TIFF file; None of other files and of fractions."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode == "F":
+        return None
+    kind = "int" if _tiff_tag(image, ExifTags.Base.SampleFormat, 1) == _SIGNED else "uint"
+    bits = _tiff_tag(image, ExifTags.Base.BitsPerSample, 1)
+    return np.dtype(f"{kind}{8 if bits <= 8 else 16 if bits <= 16 else 32}")
+
+
+def _tiff_tag(image: Image.Image, tag: int, default: int) -> int:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return default
+    value = image.tag_v2.get(tag, default)
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def _decoded_by_opencv(image: Image.Image) -> NDArray[Any]:
+    stream: Any = getattr(image, "fp")  # noqa: B009 (not of every image)
+    stream.seek(0)
+    return decoded_by_opencv(stream.read())
+
+
+def decoded_by_opencv(content: bytes) -> NDArray[Any]:
+    """Decode a file with OpenCV, which keeps the numbers of every type as they are.
+
+    Returns:
+        (H, W), or (H, W, C) with channels RGB or RGBA.
+
+    Raises:
+        UnsuitableImageError: if it cannot be decoded, or is a TIFF file of one channel after another, which OpenCV
+            misreads.
+    """
+    if is_tiff(content) and _is_planar(content):
+        raise UnsuitableImageError("stores one channel after another with more than 8 bits: convert it to 8 bits")
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below says what matters
+    try:
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if values is None:
+        raise UnsuitableImageError("cannot be decoded with all of its bits: convert it to 8 bits")
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(values.shape[2] if values.ndim == 3 else 1)
+    return values if order is None else values[..., order]
+
+
+def _is_planar(content: bytes) -> bool:
+    """Tell whether a TIFF file stores its channels one after another, and not pixel by pixel."""
+    header = content[:8] if content[2:4] in (b"*\0", b"\0*") else content[:16]  # of TIFF and of BigTIFF
+    directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+    stream = io.BytesIO(content)
+    stream.seek(directory.next)
+    directory.load(stream)
+    return directory.get(ExifTags.Base.PlanarConfiguration) == 2 and directory.get(ExifTags.Base.SamplesPerPixel, 1) > 1
+
+
+def is_tiff(content: bytes) -> bool:
+    """Tell whether a file is TIFF or BigTIFF."""
+    return content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
