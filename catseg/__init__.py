@@ -10,5 +10,5 @@ warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", c
 
 from catseg import modeling  # noqa: E402
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["modeling"]
