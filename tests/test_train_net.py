@@ -217,10 +217,49 @@ def test_weights_that_do_not_fit_are_named_in_one_line(in_process, trained):
     files = {"MODEL__WEIGHTS": trained / "model_final.pth", "MODEL__SEM_SEG_HEAD__HIDDEN_DIMS": 16}
     for flags in (["--eval-only"], []):
         in_process(*flags, output="misfit", **files)
-        args = argument_parser("").parse_args()
-        cfg = setup(args)
         with pytest.raises(SystemExit, match=r"train_net\.py: .*model_final\.pth does not fit the network"):
-            train_net.load_model(cfg, cfg.MODEL.WEIGHTS) if flags else train_net.start_training(cfg, args)
+            train_net.main()
+
+
+@pytest.fixture
+def damaged(workplace):
+    """The path of an image of the test set, which is damaged during a test."""
+    path = sorted((workplace[0] / "ADEChallengeData2016/images/validation").iterdir())[0]
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 3])
+    yield path
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_named_in_one_line(workplace, trained, damaged, workers):
+    files = {"MODEL__WEIGHTS": trained / "model_final.pth", "DATALOADER__NUM_WORKERS": workers}
+    done = run(workplace, "--eval-only", output=f"damaged{workers}", **files)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"train_net.py: {damaged} cannot be decoded")
+    assert "Traceback" not in done.stdout
+    assert "Traceback" in (workplace[0] / f"damaged{workers}" / "log.txt").read_text()
+
+
+def test_a_fault_keeps_its_traceback(in_process, trained, monkeypatch):
+    monkeypatch.setattr(train_net, "evaluate", lambda *_, **__: {}["fault"])
+    in_process("--eval-only", output="fault", MODEL__WEIGHTS=trained / "model_final.pth")
+    with pytest.raises(KeyError):
+        train_net.main()
+    assert "KeyError: 'fault'" in (Path(trained).parent / "fault" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("flag", [[], ["--debug"]])
+def test_an_error_in_training_is_one_line_unless_debugging(in_process, monkeypatch, capsys, flag):
+    def full_disk(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setenv("CATSEG_DEBUG", "")
+    monkeypatch.setattr("catseg.checkpoint.checkpointer.Checkpointer.save", full_disk)
+    in_process(*flag, output=f"full{len(flag)}", SOLVER__CHECKPOINT_PERIOD=1, DATASETS__TEST="()")
+    with pytest.raises(OSError if flag else SystemExit, match="No space left on device"):
+        train_net.main()
+    assert ("Traceback" in capsys.readouterr().out) is bool(flag)
 
 
 def test_an_output_folder_that_cannot_be_made_is_named_in_one_line(workplace):
@@ -244,6 +283,7 @@ def test_each_process_ends_without_a_traceback(workplace, trained):
         (["--config-file", "gone.yaml"], "gone.yaml"),
         (["--config-file", str(CONFIG), "SOLVER.MAX_ITERS", "3"], "SOLVER.MAX_ITERS"),
         (["--config-file", str(CONFIG), "MODEL.WEIGHTS", ""], "prepare_coco_stuff.py"),
+        (["--config-file", str(CONFIG), "MODEL.BACKBONE.NAME", "VANN"], "did you mean VAN"),
     ],
 )
 def test_mistakes_are_named_in_one_line(monkeypatch, arguments, message):

@@ -4,6 +4,8 @@ import pickle
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,16 +61,14 @@ def test_weights_alone_are_saved_without_becoming_the_last_checkpoint(tmp_path):
     assert set(torch.load(tmp_path / "model_best.pth")) == {"model", "iteration"}
 
 
-@pytest.mark.parametrize(
-    ("cause", "raised"), [(RuntimeError("disk"), OSError), (KeyboardInterrupt(), KeyboardInterrupt)]
-)
+@pytest.mark.parametrize(("cause", "raised"), [(OSError("disk"), OSError), (KeyboardInterrupt(), KeyboardInterrupt)])
 def test_a_save_that_is_broken_off_leaves_the_last_checkpoint_as_it_was(tmp_path, monkeypatch, cause, raised):
     checkpointer = Checkpointer(make_model(), str(tmp_path))
     checkpointer.save("model")
     before = (tmp_path / "model.pth").read_bytes()
 
-    def write_half(data, path):
-        path.write_bytes(b"half")
+    def write_half(data, stream):
+        stream.write(b"half")
         raise cause
 
     monkeypatch.setattr(catseg.checkpoint.checkpointer.torch, "save", write_half)
@@ -167,6 +167,17 @@ def test_a_removed_last_checkpoint_is_an_error(tmp_path):
     (tmp_path / "model.pth").unlink()
     with pytest.raises(FileNotFoundError, match=r"last_checkpoint names .*model\.pth"):
         checkpointer.get_checkpoint_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
+    @contextmanager
+    def full(path):
+        yield Path("/dev/full")
+
+    monkeypatch.setattr("catseg.checkpoint.checkpointer.atomic_path", full)
+    with pytest.raises(OSError, match=r"cannot write .*model\.pth .*No space left on device.*; earlier checkpoints"):
+        Checkpointer(nn.Linear(1000, 1000), str(tmp_path)).save("model")
 
 
 def test_no_weights_leave_the_model_as_it_is():

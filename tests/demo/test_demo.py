@@ -18,6 +18,7 @@ from PIL import Image
 
 import demo
 from tests.demo.conftest import REPOSITORY
+from tests.tiny import tiny_model
 
 CLASSES = "sky | heaven, building, rocket, 猫"
 NAMES = ["sky, heaven", "building", "rocket", "猫"]
@@ -152,6 +153,38 @@ def test_a_failure_in_one_image(call, photos, tmp_path, monkeypatch, caplog):
     assert "a.png: OutOfMemoryError: CUDA out of memory" in caplog.text
     assert (tmp_path / "out" / "cat_overlay.png").is_file()
     assert not (tmp_path / "out" / "a.png_overlay.png").exists()
+
+
+def test_weights_that_are_no_numbers_give_no_results(call, photos, tmp_path):
+    weights = tiny_model(tmp_path).state_dict()
+    weights["sem_seg_head.aggregator.decoder.head.weight"].fill_(torch.nan)
+    torch.save({"model": weights}, tmp_path / "model.pth")
+    words = ["--input", photos, "--classes", "cat, dog", "--opts", "MODEL.WEIGHTS", tmp_path / "model.pth"]
+    assert call(*words) == 1
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["pictures"] == []
+    assert len(summary["failed"]) == 3
+    assert all(reason.startswith("the scores are not numbers: ") for reason in summary["failed"].values())
+
+
+def test_what_no_image_could_do_is_said_once(call, photos, tmp_path, caplog):
+    assert call("--input", photos, "--classes", f"cat, {'long ' * 30}") == 2
+    assert len(caplog.records) == 1 or "more tokens" in caplog.records[-1].message
+    assert caplog.text.count("has more tokens") == 1
+    assert not (tmp_path / "out" / "summary.json").exists()
+    caplog.clear()
+    assert call("--input", photos, "--classes", "cat", "--opts", "MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", "[0, 8]") == 2
+    assert caplog.text.count("FEATURE_RESOLUTION must be") == 1
+
+
+def test_a_fault_keeps_its_traceback(call, photos, monkeypatch, caplog):
+    monkeypatch.setattr(job.Predictor, "__call__", lambda *_, **__: {}["fault"])
+    assert call("--input", photos / "cat.png", "--classes", "cat, dog") == 1
+    assert "Traceback" in caplog.text
+    assert "KeyError: 'fault'" in caplog.text
+    monkeypatch.setattr(job.Predictor, "from_config", lambda *_, **__: {}["fault"])
+    with pytest.raises(KeyError):
+        call("--input", photos / "cat.png")
 
 
 def test_a_full_disk_stops_the_run(call, photos, tmp_path, monkeypatch, caplog):

@@ -199,6 +199,11 @@ def test_classes_beyond_the_scored_ones_count_as_the_last(dataset, tmp_path):
         ({"labels": torch.zeros(8, 6, dtype=int)}, r"labels0\.png is 8 x 6 .*photo0\.jpg is 6 x 8\. .*EXIF"),
         ({"labels": torch.full(SIZE, 3)}, r"photo0\.jpg.*values 3\.\.3, classes are 0\.\.2"),
         ({"sem_seg": torch.rand(4, *SIZE)}, r"photo0\.jpg.*scores 4 classes, evaluator_test has 3"),
+        ({"sem_seg": torch.full((3, *SIZE), torch.nan)}, r"photo0\.jpg.*scores are not numbers"),
+        (
+            {"labels": torch.zeros(SIZE, dtype=int), "scores": torch.full(SIZE, torch.inf)},
+            r"photo0\.jpg.*scores are not numbers",
+        ),
     ],
 )
 def test_predictions_that_do_not_fit_are_named(dataset, tmp_path, output, message):

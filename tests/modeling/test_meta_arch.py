@@ -372,3 +372,23 @@ def test_checkpoints_that_call_the_pyramid_backbone_still_load(tmp_path: Path) -
     assert "backbone.upsample_res2.weight" in earlier
     model.load_state_dict(earlier)
     assert (model.clip_pyramid.upsample_res3.weight == 1).all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_scores_that_are_no_numbers_are_an_error_that_names_the_image(model: CATSeg, value: float) -> None:
+    bias = model.sem_seg_head.aggregator.decoder.head.bias
+    bias.data.fill_(value)
+    item = {"image": image(50, 60), "file_name": "a.jpg"}
+    message = r"^a\.jpg: the scores are not numbers: the weights hold .* sem_seg_head\.aggregator\.decoder\.head\.bias"
+    for call in (model, model.predict_labels):
+        with pytest.raises(FloatingPointError, match=message):
+            call([item])
+    with pytest.raises(FloatingPointError, match=r"^the scores are not numbers"):
+        model([{"image": image(50, 60)}])
+
+
+def test_an_overflow_of_the_computing_type_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(tmp_path, TEST__DTYPE="float16")
+    monkeypatch.setattr(model, "logits", lambda crops, _: torch.full((len(crops), 3, 16, 16), torch.inf))
+    with pytest.raises(FloatingPointError, match=r"overflows in float16: set TEST\.DTYPE float32"):
+        model.predict_labels([{"image": image(50, 60)}])

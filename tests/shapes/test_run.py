@@ -14,6 +14,15 @@ def test_names_are_all_permuted(tmp_path):
     assert all(mine != yours for mine, yours in zip(model.classes, names, strict=True))
 
 
+def test_raw_scores_that_are_no_numbers_are_no_labels(tmp_path):
+    model = tiny_model(tmp_path)
+    model.clip.visual.proj.data.fill_(torch.nan)
+    raw = RawCostVolume(model)
+    raw.set_vocabulary(["sea", "sand"])
+    (result,) = raw.predict_labels([{"image": torch.zeros(3, 64, 64, dtype=torch.uint8), "height": 64, "width": 64}])
+    assert not result["scores"].isfinite().any()  # which the evaluator refuses
+
+
 def test_raw_labels_are_the_nearest_names(tmp_path):
     model = tiny_model(tmp_path)
     names = Vocabulary(["sea", "sand", "sky"])
