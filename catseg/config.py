@@ -11,6 +11,8 @@ from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 
+from catseg.errors import InputError
+
 
 def add_catseg_config(cfg: CfgNode) -> None:
     """Add CAT-Seg's keys to `cfg`, in place."""
@@ -40,17 +42,17 @@ def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode
     if not path.is_file():
         raise FileNotFoundError(f"no config file {path}; the shipped ones are in configs/")
     if len(options) % 2:
-        raise ValueError(f"overrides come as KEY VALUE pairs, got {len(options)} words: {list(options)}")
+        raise InputError(f"overrides come as KEY VALUE pairs, got {len(options)} words: {list(options)}")
     cfg = get_cfg()
     add_catseg_config(cfg)
     try:
         cfg.merge_from_file(str(path), allow_unsafe=False)  # by default, Detectron2 runs code that a config file holds
     except Exception as error:  # yacs and PyYAML raise many kinds, for the file and for those under `_BASE_`
-        raise ValueError(f"{path} is not a usable config: {_explained(cfg, error)}") from error
+        raise InputError(f"{path} is not a usable config: {_explained(cfg, error)}") from error
     try:
         cfg.merge_from_list(list(options))
     except Exception as error:
-        raise ValueError(f"{_explained(cfg, error)} (overrides: {' '.join(options)})") from error
+        raise InputError(f"{_explained(cfg, error)} (overrides: {' '.join(options)})") from error
     return cfg
 
 

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from PIL import BmpImagePlugin, ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from catseg.errors import InputError
+
 T = TypeVar("T")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -51,21 +53,21 @@ def read_file(
     if not path.exists():
         raise FileNotFoundError(f"no image file {path}")
     if not path.is_file():
-        raise ValueError(f"expected an image file, got the folder or special file {path}")
+        raise InputError(f"expected an image file, got the folder or special file {path}")
     _register_heif()
     with path.open("rb") as file:  # apart from decoding, so that "permission denied" is not called a damaged image
         try:
             return _read_stream(file, read, otherwise)
         except UnidentifiedImageError as error:
-            raise ValueError(f"{path} is no image of a kind that can be read{_how_to_read(path)}") from error
+            raise InputError(f"{path} is no image of a kind that can be read{_how_to_read(path)}") from error
         except Image.DecompressionBombError as error:
-            raise ValueError(f"{path} is too large to be decoded safely: {error}") from error
+            raise InputError(f"{path} is too large to be decoded safely: {error}") from error
         except UnsuitableImageError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
         except MemoryError:
             raise
         except Exception as error:  # Pillow raises all kinds of errors for damaged files
-            raise ValueError(f"{path} cannot be decoded, it may be damaged: {error}") from error
+            raise InputError(f"{path} cannot be decoded, it may be damaged: {error}") from error
 
 
 @cache

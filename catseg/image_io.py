@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from catseg.errors import InputError
 from catseg.image_files import UnsuitableImageError, read_file
 from catseg.stored_values import (
     decoded_by_opencv,
@@ -66,18 +67,18 @@ def to_rgb(image: Image.Image | NDArray[Any] | torch.Tensor) -> NDArray[np.uint8
         return pil_to_rgb(image)
     if isinstance(image, torch.Tensor):
         if image.ndim != 3 or image.shape[0] not in (1, 3, 4) or not image.numel():
-            raise ValueError(
+            raise InputError(
                 f"expected an RGB tensor (3, H, W), or (1, H, W) or (4, H, W), "
                 f"got {tuple(image.shape)} of {image.dtype}; the images of a batch are given one by one"
             )
         values = image.permute(1, 2, 0).detach().cpu()
         return to_rgb((values.float() if values.dtype == torch.bfloat16 else values).numpy())
     if not isinstance(image, np.ndarray):
-        raise ValueError(f"expected a path, a PIL image, an array or a tensor, got {type(image).__name__}")
+        raise InputError(f"expected a path, a PIL image, an array or a tensor, got {type(image).__name__}")
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))) or not image.size:
-        raise ValueError(f"expected an RGB array (H, W, 3) or grey (H, W), got {image.shape} of {image.dtype}")
+        raise InputError(f"expected an RGB array (H, W, 3) or grey (H, W), got {image.shape} of {image.dtype}")
     if image.dtype not in (np.uint8, np.uint16, np.bool_) and not np.issubdtype(image.dtype, np.floating):
-        raise ValueError(
+        raise InputError(
             f"expected an array of uint8, uint16, bool or floating-point numbers 0..1, got {image.dtype}: "
             "if its values are 0..255, image.astype(numpy.uint8) will do"
         )

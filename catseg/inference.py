@@ -19,6 +19,7 @@ from catseg.build import build_model
 from catseg.config import load_config
 from catseg.data.inference_sample import inference_resize, inference_sample
 from catseg.data.registration import dataset_vocabulary, register_datasets
+from catseg.errors import InputError
 from catseg.image_io import read_image, to_rgb
 from catseg.visualization import (
     class_shares,
@@ -241,7 +242,7 @@ class Predictor:
     def _vocabulary(self, classes: VocabularySource | None) -> Vocabulary:
         vocabulary = self.classes if classes is None else load_vocabulary(classes)
         if vocabulary is None:
-            raise ValueError("no classes to look for: give some, or name a data set in DATASETS.TEST")
+            raise InputError("no classes to look for: give some, or name a data set in DATASETS.TEST")
         return vocabulary
 
 

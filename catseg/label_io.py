@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageSequence, TiffImagePlugin
 
+from catseg.errors import InputError
 from catseg.image_files import UnsuitableImageError, read_file
 from catseg.stored_values import decoded_by_opencv, is_tiff, stored_values
 
@@ -37,7 +38,7 @@ def read_label_map(path: str | Path) -> NDArray[np.integer]:
     try:
         return read_file(path, _label_map, otherwise=_odd_tiff)
     except ValueError as error:
-        raise ValueError(f"the label file {error}") from error
+        raise InputError(f"the label file {error}") from error
 
 
 def read_classes(path: str | Path, *, num_classes: int, ignore_label: int) -> NDArray[np.int64]:
@@ -61,7 +62,7 @@ def read_classes(path: str | Path, *, num_classes: int, ignore_label: int) -> ND
     if wrong.size:
         values = np.unique(wrong)
         listed = ", ".join(map(str, values[:_MAX_LISTED])) + (", ..." if len(values) > _MAX_LISTED else "")
-        raise ValueError(
+        raise InputError(
             f"the label file {path} has values that are no class: {listed}; there are {num_classes} classes, "
             f"0..{num_classes - 1}, and {ignore_label} is ignored. Was the data set prepared?"
         )
@@ -90,7 +91,7 @@ def check_label_size(
             ". They are equal when one is turned: label maps are drawn on the image as its EXIF orientation shows it, "
             'or else the data set says so: MetadataCatalog.get("NAME").set(ignore_exif_orientation=True)'
         )
-    raise ValueError(
+    raise InputError(
         f"the label file {label_file} is {size[1]} x {size[0]} pixels, "
         f"but its image {image_file} is {image_size[1]} x {image_size[0]}{hint}"
     )

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from catseg.errors import InputError
+
 # Everything else that a pickle may ask for is refused. NumPy's internals moved between its versions 1 and 2.
 _MAKE_ARRAY, MAKE_SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
 _FROM_BUFFER = np.zeros(1).__reduce_ex__(5)[0]
@@ -65,7 +67,7 @@ def load_pickle(path: Path) -> Any:
         try:
             return ArrayUnpickler(file).load()
         except Exception as error:  # damaged pickles raise exceptions of many kinds
-            raise ValueError(
+            raise InputError(
                 f"{path} is damaged, or holds more than plain values and arrays and was not read because that could "
                 f"run code: {error!r}"
             ) from error

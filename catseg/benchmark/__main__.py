@@ -28,7 +28,7 @@ from catseg.console import INTERRUPTED, add_debug_option, errors_in_one_line, on
 from catseg.data.registration import register_datasets
 from catseg.engine.launch import launch
 from catseg.engine.setup import argument_parser, setup
-from catseg.errors import UserError
+from catseg.errors import RunError, UserError
 
 DONE, INCOMPLETE, WRONG_USE = 0, 1, 2
 
@@ -159,7 +159,7 @@ class Benchmark:
         try:
             launch(evaluate_pair, num_processes=self.args.num_gpus, device=cfg.MODEL.DEVICE, args=arguments)
             if not self._take(item):
-                raise RuntimeError(f"{folder} holds no results: is another run writing to it?")
+                raise RunError(f"{folder} holds no results: is another run writing to it?")
         except Exception as error:
             self._leave_out(str(item.pair), error)
 

@@ -27,6 +27,7 @@ from catseg.build import build_model
 from catseg.checkpoint.sources import fetch
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import LabelPredictor, build_test_loader, overall_metrics
+from catseg.errors import InputError
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.modeling.meta_arch import CATSeg
@@ -162,7 +163,7 @@ def find_confusions(matrix: NDArray[np.integer], names: Sequence[str], limit: in
 def _build(cfg: CfgNode) -> CATSeg:
     model, trained = build_model(cfg, cfg.MODEL.WEIGHTS)
     if not trained:
-        raise ValueError(
+        raise InputError(
             f"the weights {cfg.MODEL.WEIGHTS!r} hold no trained CAT-Seg, so that the numbers would be of chance: "
             "give a checkpoint, as CONFIG.yaml:WEIGHTS"
         )

@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog
 import catseg
 from catseg.benchmark.published import BENCHMARKS, paper_name
 from catseg.checkpoint.sources import PUBLISHED, PUBLISHED_SCHEME
+from catseg.errors import InputError
 
 ALL = "all"
 CONFIGS = Path(catseg.__file__).parents[1] / "configs"
@@ -69,7 +70,7 @@ def find_models(words: Sequence[str]) -> list[Model]:
     for model in models:
         other = folders.setdefault(model.folder.lower(), model)
         if other is not model:
-            raise ValueError(
+            raise InputError(
                 f"two models would be called {model.name!r}: give them names, as in NAME={model.config_file}"
                 + f":{model.weights}" * bool(model.weights)
             )
@@ -97,7 +98,7 @@ def find_datasets(words: Sequence[str]) -> list[str]:
         elif word.lower() in short or word in registered:
             found.append(short.get(word.lower(), word))
         else:
-            raise ValueError(f"no data set is called {word!r}; {_suggest(word, [*BENCHMARKS, *registered])}")
+            raise InputError(f"no data set is called {word!r}; {_suggest(word, [*BENCHMARKS, *registered])}")
     return list(dict.fromkeys(found))
 
 
@@ -107,13 +108,13 @@ def _find_model(word: str) -> Model:
         return Model(name, CONFIGS / PUBLISHED[name].config, f"{PUBLISHED_SCHEME}{name}")
     own = _OWN_MODEL.fullmatch(word)
     if own is None:
-        raise ValueError(
+        raise InputError(
             f"no published model is called {word!r}; {_suggest(word, PUBLISHED)}; "
             "a model of your own is given as CONFIG.yaml:WEIGHTS"
         )
     config = Path(own["config"])
     if not config.is_file():
-        raise ValueError(f"the model {word!r} needs the config file {config}, which is not there")
+        raise InputError(f"the model {word!r} needs the config file {config}, which is not there")
     return Model((own["name"] or config.stem).strip(), config, own["weights"])
 
 

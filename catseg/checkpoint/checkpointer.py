@@ -17,6 +17,7 @@ from catseg.checkpoint.backbone_weights import CONVERTERS
 from catseg.checkpoint.files import LAST, is_whole_network, last_checkpoint, read_checkpoint
 from catseg.checkpoint.official import CAT_SEG
 from catseg.checkpoint.sources import belongs_to, fetch
+from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Checkpointer(DetectionCheckpointer):
             part = self._load_weights(weights, author=checkpoint.get("__author__", ""))
         except (RuntimeError, ValueError) as error:
             hint = belongs_to(path)
-            raise ValueError(
+            raise InputError(
                 f"{path} does not fit the network that the config describes{f' ({hint})' if hint else ''}: {error}"
             ) from error
         logger.info("Loaded %s: %s", path, part)
@@ -140,7 +141,7 @@ class Checkpointer(DetectionCheckpointer):
     def _load_backbone(self, state: dict[str, Tensor], *, author: str) -> str:
         backbone = getattr(self.model, "backbone", None)
         if backbone is None:
-            raise ValueError("it does not hold one tensor of it")
+            raise InputError("it does not hold one tensor of it")
         own = backbone.state_dict()
         converter = CONVERTERS.get(type(backbone).__name__)
         if converter is None or author:  # files of Detectron2's model zoo name one
@@ -153,14 +154,14 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_state(self, key: str, state: Any, *, path: str) -> None:
         if state is None:
-            raise ValueError(
+            raise InputError(
                 f"{path} holds no training state of this project ({key}), which --resume goes on from; "
                 "for its weights alone, name it as MODEL.WEIGHTS"
             )
         try:
             self.checkpointables[key].load_state_dict(state)
         except (KeyError, ValueError) as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} is of a run with other options, --resume needs the same ones ({key}: {error}); "
                 "for its weights alone, name it as MODEL.WEIGHTS"
             ) from error
@@ -205,5 +206,5 @@ def _match_by_name(state: dict[str, Tensor], own: dict[str, Tensor], *, author: 
     weights = {name: tensor for name, tensor in matched.items() if name in own}
     lacking = [name for name in own if name not in weights and not _MERGED_STATISTICS.fullmatch(name)]
     if lacking:
-        raise ValueError(f"it holds neither all of it nor its backbone, which also needs {', '.join(lacking)}")
+        raise InputError(f"it holds neither all of it nor its backbone, which also needs {', '.join(lacking)}")
     return weights

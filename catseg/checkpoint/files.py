@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from catseg.errors import InputError
 from catseg.safe_pickle import MAKE_SCALAR, ArrayUnpickler
 
 logger = logging.getLogger(__name__)
@@ -117,9 +118,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
     except Exception as error:  # damaged files raise exceptions of many kinds
-        raise ValueError(_why_not(path, error)) from error
+        raise InputError(_why_not(path, error)) from error
     if not isinstance(loaded, dict):
-        raise ValueError(f"{path} holds a {type(loaded).__name__}, expected a dict of weights")
+        raise InputError(f"{path} holds a {type(loaded).__name__}, expected a dict of weights")
     return _normalise(loaded, path)
 
 
@@ -167,5 +168,5 @@ def _normalise(loaded: dict[str, Any], path: Path) -> dict[str, Any]:
         if isinstance(value, np.ndarray | Tensor)
     }
     if not weights:
-        raise ValueError(f"{path} holds no weights")
+        raise InputError(f"{path} holds no weights")
     return {**checkpoint, "model": weights}

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from catseg.atomic import atomic_path, cache_folder
 from catseg.checkpoint.files import read_checkpoint
+from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def parse_name(name: str) -> HubFile:
     match = _NAME.fullmatch(name)
     revision = unquote(match["revision"] or "main") if match else ""
     if match is None or {"", ".", ".."} & {revision, *match["file"].split("/")}:
-        raise ValueError(
+        raise InputError(
             f"{name} does not name a file on the Hugging Face hub, expected {SCHEME}OWNER/REPO/FILE "
             f"({SCHEME}spaces/OWNER/REPO/FILE for one in a space, OWNER/REPO@REVISION for another revision than main)"
         )
@@ -195,7 +196,7 @@ def _check(source: HubFile, download: _Download) -> None:
     if found != download.etag:
         download.path.resolve().unlink()
         download.path.unlink(missing_ok=True)
-        raise ValueError(
+        raise InputError(
             f"{source} was damaged on its way: its {start.name} is {found}, the hub says {download.etag}. It was "
             f"removed: try again, or {_by_hand(source)}"
         )

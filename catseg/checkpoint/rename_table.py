@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from catseg.errors import InputError
+
 
 @dataclass(frozen=True)
 class RenameTable:
@@ -61,7 +63,7 @@ class RenameTable:
         }
         found = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems.items() if names]
         if found:
-            raise ValueError(f"these are not the weights of this network ({self.source}); " + "; ".join(found))
+            raise InputError(f"these are not the weights of this network ({self.source}); " + "; ".join(found))
         return converted
 
 

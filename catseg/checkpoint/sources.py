@@ -8,6 +8,7 @@ from detectron2.utils.file_io import PathManager
 
 from catseg.checkpoint.files import require_file
 from catseg.checkpoint.hub import SCHEME, HubFile, fetch_from_hub, parse_name
+from catseg.errors import InputError
 
 PUBLISHED_SCHEME = "catseg://"
 _V1, _V2 = "hamacojr/CAT-Seg", "hamacojr/CAT-Seg-weights"
@@ -88,4 +89,4 @@ def _published(name: str) -> PublishedModel:
     except KeyError:
         close = difflib.get_close_matches(name, PUBLISHED, n=1)
         hint = f"did you mean {PUBLISHED_SCHEME}{close[0]}?" if close else f"there are {', '.join(PUBLISHED)}"
-        raise ValueError(f"no published model is called {PUBLISHED_SCHEME}{name}; {hint}") from None
+        raise InputError(f"no published model is called {PUBLISHED_SCHEME}{name}; {hint}") from None

@@ -6,6 +6,8 @@ import timm
 import torch
 from torch import Tensor
 
+from catseg.errors import InputError
+
 
 def convert_timm(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     """Pick what a `TimmBackbone` needs out of the weights of its whole model, with or without classifier.
@@ -33,7 +35,7 @@ def convert_timm(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]
             continue
         weights = {f"{name}.model.{key}": tensor for key, tensor in whole.state_dict().items()}
         return {key: weights[key] for key in expected}
-    raise ValueError(f"these are not the weights of timm's {name}: {failure}") from failure
+    raise InputError(f"these are not the weights of timm's {name}: {failure}") from failure
 
 
 def _class_counts(name: str, state: Mapping[str, Tensor]) -> list[int]:

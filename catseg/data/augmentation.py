@@ -7,6 +7,8 @@ from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from fvcore.transforms.transform import PadTransform
 
+from catseg.errors import InputError
+
 PAD_VALUE = 128  # of images, 0..255
 
 
@@ -62,12 +64,12 @@ def build_train_augmentations(
         ValueError: if `min_size_sampling`, `min_sizes` or `flip` is not as described.
     """
     if min_size_sampling not in ("choice", "range") or (min_size_sampling == "range" and len(min_sizes) != 2):
-        raise ValueError(
+        raise InputError(
             "INPUT.MIN_SIZE_TRAIN_SAMPLING is 'choice', or 'range' with two sizes in INPUT.MIN_SIZE_TRAIN, "
             f"got {min_size_sampling!r} and {tuple(min_sizes)}"
         )
     if flip not in ("horizontal", "vertical", "none"):
-        raise ValueError(f"INPUT.RANDOM_FLIP is 'horizontal', 'vertical' or 'none', got {flip!r}")
+        raise InputError(f"INPUT.RANDOM_FLIP is 'horizontal', 'vertical' or 'none', got {flip!r}")
     augmentations: list[T.Augmentation | T.Transform] = [
         T.ResizeShortestEdge(tuple(min_sizes), max_size, min_size_sampling)
     ]

@@ -12,6 +12,7 @@ from detectron2.data.detection_utils import check_metadata_consistency
 
 from catseg.data.augmentation import build_train_augmentations
 from catseg.data.inference_sample import inference_resize, inference_sample
+from catseg.errors import InputError
 from catseg.image_io import read_image
 from catseg.label_io import check_label_size, read_classes
 
@@ -50,12 +51,12 @@ class SemSegDatasetMapper:
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """Read the arguments from a config; the data sets of DATASETS.TRAIN must be registered for training."""
         if cfg.INPUT.FORMAT != "RGB":
-            raise ValueError(f"INPUT.FORMAT must be RGB, which the pixel means are for, got {cfg.INPUT.FORMAT!r}")
+            raise InputError(f"INPUT.FORMAT must be RGB, which the pixel means are for, got {cfg.INPUT.FORMAT!r}")
         if not is_train:
             return {"resize": inference_resize(cfg)}
         crop = cfg.INPUT.CROP
         if crop.ENABLED and crop.TYPE != "absolute":
-            raise ValueError(f"INPUT.CROP.TYPE must be absolute, so that samples have one size, got {crop.TYPE!r}")
+            raise InputError(f"INPUT.CROP.TYPE must be absolute, so that samples have one size, got {crop.TYPE!r}")
         ignore_label = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
         return {
             "augmentations": build_train_augmentations(
@@ -96,7 +97,7 @@ class SemSegDatasetMapper:
         try:
             made = self._inference_sample(image) if labels is None else self._training_sample(image, labels)
         except Exception as error:  # of many kinds, such as for an image whose shorter side vanishes when resized
-            raise ValueError(
+            raise InputError(
                 f"{record['file_name']}, {image.shape[1]} x {image.shape[0]} pixels, cannot be augmented: {error!r}"
             ) from error
         return {**record, **made}
@@ -125,11 +126,11 @@ class SemSegDatasetMapper:
 def _common_classes(datasets: Sequence[str], ignore_label: int) -> list[str]:
     """Class names of the training data sets, which must agree."""
     if not datasets:
-        raise ValueError("DATASETS.TRAIN names no data set")
+        raise InputError("DATASETS.TRAIN names no data set")
     check_metadata_consistency("stuff_classes", datasets)
     for name in datasets:
         if MetadataCatalog.get(name).ignore_label != ignore_label:
-            raise ValueError(
+            raise InputError(
                 f"the data set {name} ignores the label {MetadataCatalog.get(name).ignore_label}: "
                 f"set MODEL.SEM_SEG_HEAD.IGNORE_VALUE to it, got {ignore_label}"
             )

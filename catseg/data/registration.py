@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from catseg.data.dataset_specs import DATASETS, DatasetSpec, datasets_root
 from catseg.data.pairs import paired_names
+from catseg.errors import InputError
 from catseg.vocabulary import Vocabulary, load_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -43,10 +44,10 @@ def dataset_vocabulary(name: str) -> Vocabulary:
         ValueError: if there is no such data set, or its `stuff_classes` are no list of classes.
     """
     if name not in MetadataCatalog.list():
-        raise ValueError(f"no data set is registered as {name!r}")
+        raise InputError(f"no data set is registered as {name!r}")
     classes = MetadataCatalog.get(name).get("stuff_classes")
     if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise ValueError(
+        raise InputError(
             f"stuff_classes of the data set {name} must be a list of class names, got {type(classes).__name__}: "
             f"MetadataCatalog.get({name!r}).set(stuff_classes=[...])"
         )

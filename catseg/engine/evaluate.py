@@ -20,6 +20,7 @@ from catseg.atomic import atomic_path, write_json
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
 from catseg.data.registration import dataset_vocabulary
+from catseg.errors import InputError
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.modeling.meta_arch import CATSeg
@@ -130,7 +131,7 @@ def find_metric(results: Results, name: str) -> float:
     full_name = name if name in known else f"{next(iter(results))}/{name}"
     if full_name not in known:
         overall = sorted(metric for metric in known if overall_metrics({metric.rsplit("/", 1)[-1]: 0.0}))
-        raise ValueError(f"TEST.BEST_METRIC is {name!r}, but evaluation gave only {', '.join(overall)}")
+        raise InputError(f"TEST.BEST_METRIC is {name!r}, but evaluation gave only {', '.join(overall)}")
     return known[full_name]
 
 

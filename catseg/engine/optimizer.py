@@ -14,6 +14,8 @@ from detectron2.solver.build import (
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from catseg.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
@@ -64,7 +66,7 @@ def parameter_groups(
                 decay = weight_decay_embed
             items.append({"params": [parameter], "lr": lr * multiplier, "weight_decay": decay})
     if not items:
-        raise ValueError("nothing to train: no parameter of the model requires a gradient")
+        raise InputError("nothing to train: no parameter of the model requires a gradient")
     return reduce_param_groups(items)
 
 
@@ -113,7 +115,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         return _with_clipping(cfg, torch.optim.AdamW)(groups, lr=solver.BASE_LR)
     if solver.OPTIMIZER == "SGD":
         return _with_clipping(cfg, torch.optim.SGD)(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
-    raise ValueError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected 'ADAMW' or 'SGD'")
+    raise InputError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected 'ADAMW' or 'SGD'")
 
 
 def _with_clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> Any:

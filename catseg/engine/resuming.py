@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from catseg.atomic import atomic_path
 from catseg.checkpoint.files import last_checkpoint
+from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +54,14 @@ def check_resumable(cfg: CfgNode) -> None:
     changed = changed_options(cfg)
     wrong = {key: values for key, values in changed.items() if not _takes_effect(key)}
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"{folder} is of a run with other options, --resume needs the same ones: {_listed(wrong)}. For a new run "
             f"with these options that starts from its weights: another OUTPUT_DIR and MODEL.WEIGHTS {checkpoint}"
         )
     steps, numbered = changed.get("SOLVER.MAX_ITER", (0, 0))[0], re.fullmatch(r"model_(\d+)\.pth", checkpoint.name)
     done = int(numbered[1]) + 1 if numbered else steps
     if done > cfg.SOLVER.MAX_ITER:
-        raise ValueError(
+        raise InputError(
             f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {checkpoint} is of a run that has already done {done} "
             "iterations: --resume needs at least as many"
         )
@@ -82,7 +83,7 @@ def changed_options(cfg: CfgNode) -> dict[str, tuple[Any, Any]]:
     try:
         before = _flat(CfgNode.load_cfg(path.read_text(encoding="utf-8")))
     except Exception as error:  # yacs and PyYAML raise many kinds
-        raise ValueError(
+        raise InputError(
             f"{path} is damaged, so that --resume cannot compare its options: write the run's into it, or delete it "
             f"to resume unchecked ({type(error).__name__})"
         ) from error

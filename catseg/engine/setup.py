@@ -29,6 +29,7 @@ from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import find_metric
 from catseg.engine.resuming import CONFIG_FILE, check_resumable, report_changes, write_config
+from catseg.errors import InputError
 from catseg.evaluation.confusion import scores
 from catseg.modeling.clip.loading import model_config
 
@@ -149,7 +150,7 @@ def _describe_device(device: str) -> str:
 
 def _check_device(device: str, *, processes: int) -> None:
     if processes > 1 and device not in ("cuda", "cpu"):
-        raise ValueError(
+        raise InputError(
             f"MODEL.DEVICE {device} takes one process, but {processes} were asked for: with MODEL.DEVICE cuda, each "
             "has a GPU of its own"
         )
@@ -157,24 +158,24 @@ def _check_device(device: str, *, processes: int) -> None:
 
 def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
     if args.num_gpus < 1 or args.num_machines < 1:
-        raise ValueError(
+        raise InputError(
             f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1; "
             "without a GPU, --num-gpus is the number of processes"
         )
     if not 0 <= args.machine_rank < args.num_machines:
-        raise ValueError(f"--machine-rank counts from 0 to --num-machines - 1, got {args.machine_rank}")
+        raise InputError(f"--machine-rank counts from 0 to --num-machines - 1, got {args.machine_rank}")
     if args.num_machines > 1 and args.dist_url == "auto":
-        raise ValueError("several machines need --dist-url tcp://FIRST_MACHINE:PORT, the same on all of them")
+        raise InputError("several machines need --dist-url tcp://FIRST_MACHINE:PORT, the same on all of them")
     if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
-        raise ValueError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
+        raise InputError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
     processes = args.num_gpus * args.num_machines
     if not args.eval_only and not cfg.INPUT.CROP.ENABLED and processes < cfg.SOLVER.IMS_PER_BATCH:
-        raise ValueError(
+        raise InputError(
             "INPUT.CROP.ENABLED False leaves images at their own sizes, of which no batch can be made: enable it, or "
             f"set SOLVER.IMS_PER_BATCH to {processes}, one image per process, and SOLVER.ACCUMULATION_STEPS higher"
         )
     if not args.eval_only and (cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % processes):
-        raise ValueError(
+        raise InputError(
             f"SOLVER.IMS_PER_BATCH, the batch of all processes together, is {cfg.SOLVER.IMS_PER_BATCH}: "
             f"choose a multiple of the {processes} processes"
         )
@@ -182,22 +183,22 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def _check_values(cfg: CfgNode) -> None:
     if cfg.SOLVER.AMP.DTYPE not in AUTOCAST_DTYPES:
-        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}, expected one of {list(AUTOCAST_DTYPES)}")
+        raise InputError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}, expected one of {list(AUTOCAST_DTYPES)}")
     if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and cfg.MODEL.DEVICE == "cpu":
-        raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
+        raise InputError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
     for key in ("BACKBONE_MULTIPLIER", "CLIP_MULTIPLIER"):
         if cfg.SOLVER[key] < 0:
-            raise ValueError(f"SOLVER.{key} must be at least 0 (frozen), got {cfg.SOLVER[key]}")
+            raise InputError(f"SOLVER.{key} must be at least 0 (frozen), got {cfg.SOLVER[key]}")
     if cfg.SOLVER.ACCUMULATION_STEPS < 1:
-        raise ValueError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
+        raise InputError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
     if cfg.TEST.IMS_PER_BATCH < 1:
-        raise ValueError(f"TEST.IMS_PER_BATCH, images per process, must be at least 1, got {cfg.TEST.IMS_PER_BATCH}")
+        raise InputError(f"TEST.IMS_PER_BATCH, images per process, must be at least 1, got {cfg.TEST.IMS_PER_BATCH}")
     if cfg.SOLVER.CHECKPOINTS_KEPT < 0:
-        raise ValueError(f"SOLVER.CHECKPOINTS_KEPT must be at least 0 (all), got {cfg.SOLVER.CHECKPOINTS_KEPT}")
+        raise InputError(f"SOLVER.CHECKPOINTS_KEPT must be at least 0 (all), got {cfg.SOLVER.CHECKPOINTS_KEPT}")
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ValueError(f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, expected 'TrainingSampler'")
+        raise InputError(f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, expected 'TrainingSampler'")
     if cfg.TEST.SAVE_PREDICTIONS not in PREDICTIONS:
-        raise ValueError(f"TEST.SAVE_PREDICTIONS is {cfg.TEST.SAVE_PREDICTIONS!r}, expected one of {PREDICTIONS}")
+        raise InputError(f"TEST.SAVE_PREDICTIONS is {cfg.TEST.SAVE_PREDICTIONS!r}, expected one of {PREDICTIONS}")
 
 
 def _check_weights(cfg: CfgNode, start: str) -> None:
@@ -214,13 +215,13 @@ def _check_weights(cfg: CfgNode, start: str) -> None:
 
 def _check_data(cfg: CfgNode, *, training: bool) -> None:
     if training and not cfg.DATASETS.TRAIN:
-        raise ValueError("DATASETS.TRAIN is empty: name the dataset to train on")
+        raise InputError("DATASETS.TRAIN is empty: name the dataset to train on")
     if not training and not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty: name the datasets to evaluate on")
+        raise InputError("DATASETS.TEST is empty: name the datasets to evaluate on")
     for name in (*(cfg.DATASETS.TRAIN if training else ()), *cfg.DATASETS.TEST):
         if name not in DatasetCatalog.list():
             close = difflib.get_close_matches(name, DatasetCatalog.list())
-            raise ValueError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
+            raise InputError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
         dataset_vocabulary(name)  # for its own checks
         if not DatasetCatalog.get(name):
             raise FileNotFoundError(f"dataset {name} holds no images")
@@ -234,7 +235,7 @@ def _check_same_classes(dataset_names: Sequence[str]) -> None:
     first, *others = dataset_names
     for other in others:
         if MetadataCatalog.get(other).stuff_classes != MetadataCatalog.get(first).stuff_classes:
-            raise ValueError(f"DATASETS.TRAIN mixes {first} and {other}, whose lists of classes differ")
+            raise InputError(f"DATASETS.TRAIN mixes {first} and {other}, whose lists of classes differ")
 
 
 def _check_best_metric(cfg: CfgNode) -> None:

@@ -31,6 +31,7 @@ from catseg.engine.optimizer import build_optimizer
 from catseg.engine.setup import AUTOCAST_DTYPES
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
+from catseg.errors import NotFiniteError, RunError
 from catseg.modeling.meta_arch import CATSeg
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Trainer(DefaultTrainer):
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         starts = comm.all_gather(self.start_iter)
         if len(set(starts)) > 1:
-            raise RuntimeError(f"processes start at iterations {starts}: all machines need to share one OUTPUT_DIR")
+            raise RunError(f"processes start at iterations {starts}: all machines need to share one OUTPUT_DIR")
 
     def train(self) -> Any:
         """Run the training.
@@ -118,7 +119,7 @@ class Trainer(DefaultTrainer):
         try:
             metrics = self._trainer.run()
         except FloatingPointError as error:
-            raise FloatingPointError(
+            raise NotFiniteError(
                 f"iteration {self.iter}: {error}. With SOLVER.AMP, bfloat16 may help; else a new run with a lower "
                 "SOLVER.BASE_LR. "
                 f"{self._how_to_resume()}"

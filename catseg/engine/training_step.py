@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from catseg.engine.batch_norms import average_statistics
 from catseg.engine.training_stream import TrainingStream
+from catseg.errors import NotFiniteError
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class TrainingStep:
         reduced = _reduce(metrics)
         if not np.isfinite(list(reduced.values())).all():
             shown = ", ".join(f"{name} {value}" for name, value in reduced.items() if name != "data_time")
-            raise FloatingPointError(f"the loss is not finite ({shown})")
+            raise NotFiniteError(f"the loss is not finite ({shown})")
         self._scaler.unscale_(self.optimizer)  # does nothing if it is not enabled, like the other two
         self._check_gradients()
         self._scaler.step(self.optimizer)
@@ -133,7 +134,7 @@ class TrainingStep:
             return
         wrong = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
         example = wrong[0].removeprefix("module.")  # of `DistributedDataParallel`
-        raise FloatingPointError(f"{len(wrong)} of {len(gradients)} gradients are not finite, as that of {example}")
+        raise NotFiniteError(f"{len(wrong)} of {len(gradients)} gradients are not finite, as that of {example}")
 
     def _gradient_exchange(self, *, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self.model, DistributedDataParallel) and not last:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from catseg.errors import InputError
+
 
 def confusion_matrix(
     truth: NDArray[np.integer], predicted: NDArray[np.integer], *, num_classes: int, ignore_label: int
@@ -69,7 +71,7 @@ def scores(
     true, predicted = matrix.sum(axis=1).astype(np.float64), matrix.sum(axis=0).astype(np.float64)
     occurs = true > 0
     if not occurs.any():
-        raise ValueError("no pixel of the evaluated images has a ground truth")
+        raise InputError("no pixel of the evaluated images has a ground truth")
     union = true + predicted - hits
     iou = np.divide(hits, union, out=np.full_like(hits, np.nan), where=occurs)
     accuracy = np.divide(hits, true, out=np.full_like(hits, np.nan), where=occurs)

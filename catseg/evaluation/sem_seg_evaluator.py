@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catseg.atomic import atomic_path, write_json
+from catseg.errors import InputError, RunError
 from catseg.evaluation.confusion import confusion_matrix, scores
 from catseg.image_io import read_image
 from catseg.label_io import check_label_size, read_classes
@@ -103,7 +104,7 @@ class SemSegEvaluator(DatasetEvaluator):
                     truth, merged, num_classes=len(self.scored_classes), ignore_label=self.ignore_label
                 )
             except ValueError as error:
-                raise ValueError(f"the prediction for {sample['file_name']} cannot be scored: {error}") from error
+                raise InputError(f"the prediction for {sample['file_name']} cannot be scored: {error}") from error
             self.matrix += counts
             self.image_count += 1
             if self.watch is not None:
@@ -129,7 +130,7 @@ class SemSegEvaluator(DatasetEvaluator):
             matrix = sum(matrix for matrix, _ in gathered)
             image_count = sum(count for _, count in gathered)
         if not image_count:
-            raise RuntimeError(f"no image of {self.dataset_name} was evaluated: is the data set, or its loader, empty?")
+            raise RunError(f"no image of {self.dataset_name} was evaluated: is the data set, or its loader, empty?")
         results = scores(matrix, self.scored_classes, self.groups)
         logger.info("Evaluated %d images of %s: mIoU %.2f", image_count, self.dataset_name, results["mIoU"])
         if self.output_dir is not None:
@@ -139,7 +140,7 @@ class SemSegEvaluator(DatasetEvaluator):
     def _merged(self, predicted: NDArray[np.int64]) -> NDArray[np.int64]:
         """Make the last of the scored classes of those predicted classes that come after it."""
         if predicted.size and predicted.max() >= len(self.classes):
-            raise ValueError(
+            raise InputError(
                 f"prediction has the values {predicted.min()}..{predicted.max()}, "
                 f"classes are 0..{len(self.classes) - 1}"
             )
@@ -148,12 +149,12 @@ class SemSegEvaluator(DatasetEvaluator):
     def _predicted_classes(self, output: Mapping[str, Any]) -> NDArray[np.int64]:
         numbers = output.get("scores", output.get("sem_seg"))
         if numbers is not None and not numbers.isfinite().all():
-            raise ValueError("the scores are not numbers")
+            raise InputError("the scores are not numbers")
         if "labels" in output:
             return output["labels"].cpu().numpy().astype(np.int64)
         class_scores = output["sem_seg"]
         if len(class_scores) != len(self.classes):
-            raise ValueError(
+            raise InputError(
                 f"it scores {len(class_scores)} classes, {self.dataset_name} has {len(self.classes)}: "
                 "was the model's vocabulary set to them?"
             )

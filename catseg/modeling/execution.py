@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
-from catseg.errors import RunError
+from catseg.errors import InputError, RunError
 from catseg.modeling.aggregation.spatial_aggregation import GuidedSwinBlock
 from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling
 from catseg.modeling.layers.chunking import ChunkSizes
@@ -30,7 +30,7 @@ def dtype_from_config(cfg: CfgNode) -> torch.dtype:
     """
     name = cfg.TEST.DTYPE
     if name not in TYPES:
-        raise ValueError(f"TEST.DTYPE must be one of {', '.join(TYPES)}, got {name!r}")
+        raise InputError(f"TEST.DTYPE must be one of {', '.join(TYPES)}, got {name!r}")
     if cfg.MODEL.DEVICE == "cpu" and not _has_instructions(TYPES[name]):
         logger.warning("this processor has no instructions for %s: TEST.DTYPE float32 is far quicker here", name)
     return TYPES[name]

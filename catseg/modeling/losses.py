@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from catseg.errors import InputError
 from catseg.modeling.layers.checkpointing import checkpointed
 
 CLASSES_PER_CHUNK = 16  # resized to the target, the maps of all classes would be the largest tensors of a step
@@ -32,7 +33,7 @@ def class_wise_bce(logits: Tensor, target: Tensor, *, ignore_label: int) -> Tens
     valid = target != ignore_label
     index = target.where(valid, target.new_zeros(()))
     if int(index.max()) >= classes or int(index.min()) < 0:
-        raise ValueError(
+        raise InputError(
             f"labels must be 0..{classes - 1} or {ignore_label} (ignored), got {int(index.min())}..{int(index.max())}; "
             "the training vocabulary and the labels do not belong together"
         )

@@ -16,7 +16,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Back
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from catseg.errors import NotFiniteError
+from catseg.errors import NotFiniteError, RunError
 from catseg.modeling.clip.clip_pyramid import ClipPyramid
 from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
@@ -251,7 +251,7 @@ class CATSeg(FrozenStatistics):
         """
         if not vocabulary:
             setter = "set_train_vocabulary" if self.training else "set_vocabulary"
-            raise RuntimeError(f"the model has no classes yet: call {setter}(classes) first")
+            raise RunError(f"the model has no classes yet: call {setter}(classes) first")
         return self.text_encoder.encode(vocabulary).to(self.device)
 
     def _losses(self, batched_inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

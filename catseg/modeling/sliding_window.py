@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from catseg.errors import InputError
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.layers.images import resize
 
@@ -69,11 +70,11 @@ class SlidingWindow:
 
     def __post_init__(self) -> None:
         if self.kernel < 1 or not 0 <= self.overlap < 1:
-            raise ValueError(
+            raise InputError(
                 f"SLIDING_KERNEL must be positive and SLIDING_OVERLAP within [0, 1), got {self.kernel}, {self.overlap}"
             )
         if self.size != (0, 0) and min(self.size) < self.kernel:
-            raise ValueError(f"SLIDING_SIZE {self.size} must be at least SLIDING_KERNEL {self.kernel}, or 0 0")
+            raise InputError(f"SLIDING_SIZE {self.size} must be at least SLIDING_KERNEL {self.kernel}, or 0 0")
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns at which windows are cut from an image of `image_size`."""

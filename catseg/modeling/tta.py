@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from detectron2.config import CfgNode
 from torch import Tensor
 
+from catseg.errors import InputError
 from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
 
 
@@ -126,7 +127,7 @@ def view_from_config(cfg: CfgNode) -> View:
         return windows
     smallest, largest = windows.kernel, options.MAX_SIZE
     if not options.MIN_SIZES or not smallest <= min(options.MIN_SIZES) <= max(options.MIN_SIZES) <= largest:
-        raise ValueError(
+        raise InputError(
             f"TEST.AUG.MIN_SIZES are {tuple(options.MIN_SIZES)}: give at least one size, none smaller than a "
             f"window (TEST.SLIDING_KERNEL {smallest}) or larger than TEST.AUG.MAX_SIZE {largest}"
         )

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from catseg.errors import InputError
+
 # Tensors with two or more axes that are added to activations instead of multiplied with them.
 ADDED_TENSORS = frozenset(
     (
@@ -96,4 +98,4 @@ def load_case(path: str | Path) -> ReferenceCase:
             )
         return ReferenceCase(meta["source"], meta["config"], meta["tensors"], buffers, inputs, outputs)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError) as error:
-        raise ValueError(f"{path} is not a reference case (.npz with `meta` and arrays): {error}") from error
+        raise InputError(f"{path} is not a reference case (.npz with `meta` and arrays): {error}") from error

@@ -27,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from catseg.console import add_debug_option, errors_in_one_line
+from catseg.errors import RunError
 from catseg.shapes.contact_sheet import write_contact_sheet
 from catseg.shapes.contrastive import Schedule
 from catseg.shapes.generate import generate_shapes
@@ -92,7 +93,7 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 process = running.pop(line)
                 free_lines = sorted([*free_lines, line])
                 if process.exitcode:
-                    raise RuntimeError(f"the run {process.name} ended with status {process.exitcode}")
+                    raise RunError(f"the run {process.name} ended with status {process.exitcode}")
     finally:
         for process in running.values():
             process.terminate()

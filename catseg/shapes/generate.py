@@ -19,6 +19,7 @@ from tqdm import tqdm
 from catseg.atomic import write_json
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.dataset_specs import datasets_root
+from catseg.errors import InputError
 from catseg.shapes.classes import CLASSES, HELD_OUT, IMAGE_COUNTS
 from catseg.shapes.splits import SPLITS, VERSION, Split
 
@@ -45,7 +46,7 @@ def generate_shapes(root: Path, *, seed: int = 0, size: int = 64, counts: Mappin
         FileExistsError: if the folder holds something else, or was made with other settings.
     """
     if set(counts) != set(SPLITS) or min(counts.values()) < 1 or size < 16:
-        raise ValueError(
+        raise InputError(
             f"expected at least one image for each of {', '.join(SPLITS)} and a side of at least 16 pixels, "
             f"got {dict(counts)} and {size}"
         )

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from catseg.atomic import atomic_path, write_json
 from catseg.console import add_debug_option, errors_in_one_line
+from catseg.errors import RunError
 from catseg.modeling.clip.loading import build_clip, build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_encoder import TextEncoder
@@ -89,7 +90,7 @@ def pretrain_clip(
     start = time.perf_counter()
     clip, locality = _train(pretraining, title, position)
     if locality.told < pretraining.min_accuracy:
-        raise RuntimeError(
+        raise RunError(
             f"the dense features of this CLIP name {locality.told:.2f} of the patches' pixels right, "
             f"at least {pretraining.min_accuracy:.2f} are wanted, for CAT-Seg does not learn from less: "
             f"train for more than {pretraining.schedule.steps} steps, or take another seed than {pretraining.seed}"

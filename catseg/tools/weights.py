@@ -18,6 +18,7 @@ from tabulate import tabulate
 from catseg.checkpoint.hub import fetch_from_hub, kept_commit
 from catseg.checkpoint.sources import PUBLISHED, PUBLISHED_SCHEME, hub_file
 from catseg.console import add_debug_option, errors_in_one_line, shows_traceback
+from catseg.errors import InputError
 
 
 @errors_in_one_line("catseg.tools.weights", interrupted="interrupted")
@@ -62,7 +63,7 @@ def _fetch(names: Sequence[str], *, renew: bool) -> int:
         try:
             source = hub_file(name if "://" in name else f"{PUBLISHED_SCHEME}{name}")
             if source is None:
-                raise ValueError(f"{name} is no file on the Hugging Face hub: give it as MODEL.WEIGHTS as it is")
+                raise InputError(f"{name} is no file on the Hugging Face hub: give it as MODEL.WEIGHTS as it is")
             sys.stdout.write(f"{fetch_from_hub(source, renew=renew)}\n")
         except Exception as error:  # whatever it is, the others are fetched
             sys.stderr.write(f"{error}\n")

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from catseg.atomic import atomic_path
+from catseg.errors import InputError
 from catseg.visualization.palette import IGNORED_COLOR, palette
 
 _JPEG_QUALITY = 92
@@ -29,7 +30,7 @@ def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     path = Path(path)
     format_name = Image.registered_extensions().get(path.suffix.lower())
     if format_name not in Image.SAVE:
-        raise ValueError(f"cannot write {path}: {path.suffix or 'no suffix'} is no image format; use .png or .jpg")
+        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is no image format; use .png or .jpg")
     options: dict[str, Any] = {"quality": _JPEG_QUALITY, "subsampling": 0} if format_name == "JPEG" else {}
     _write(path, Image.fromarray(image), format_name, options)
 
@@ -56,11 +57,11 @@ def save_label_png(
     """
     path, labels = Path(path), np.asarray(labels)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"a label map is a .png file, got {path}")
+        raise InputError(f"a label map is a .png file, got {path}")
     if labels.ndim != 2 or not labels.size or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"expected a label map (H, W) of whole numbers, got {labels.shape} of {labels.dtype}")
+        raise InputError(f"expected a label map (H, W) of whole numbers, got {labels.shape} of {labels.dtype}")
     if not 0 <= num_classes <= 65535:
-        raise ValueError(f"a label map holds 0 to 65535 classes, got {num_classes}")
+        raise InputError(f"a label map holds 0 to 65535 classes, got {num_classes}")
     known = (labels >= 0) & (labels < num_classes)
     if num_classes < 256 or (num_classes == 256 and known.all()):
         image = Image.fromarray(np.where(known, labels, 255).astype(np.uint8))
@@ -76,7 +77,7 @@ def _write(path: Path, image: Image.Image, format_name: str, options: dict[str, 
     try:
         image.save(buffer, format_name, **options)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{format_name} cannot hold an image of {image.width} x {image.height}: {error}") from error
+        raise InputError(f"{format_name} cannot hold an image of {image.width} x {image.height}: {error}") from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 
+from catseg.errors import InputError
 from catseg.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -41,13 +42,13 @@ def checked(entries: Entries, origin: str) -> Vocabulary:
         synonyms = _synonyms_of(entry, f"{place} of {origin}")
         same = tuple(sorted(synonym.casefold() for synonym in synonyms))
         if same in places:
-            raise ValueError(f"{place} of {origin} repeats the class {', '.join(synonyms)!r} of {places[same]}")
+            raise InputError(f"{place} of {origin} repeats the class {', '.join(synonyms)!r} of {places[same]}")
         places[same] = place
         classes.append(synonyms)
     if not classes:
-        raise ValueError(f"{origin} holds no class names")
+        raise InputError(f"{origin} holds no class names")
     if len(classes) == 1 and _might_be_several(entry):
-        raise ValueError(
+        raise InputError(
             f"{origin} holds one class with {len(synonyms)} synonyms: write one class per {place.split()[0]}, "
             f'or "{" | ".join(synonyms)}" if they are synonyms'
         )
@@ -82,26 +83,26 @@ def _synonyms_of(entry: object, where: str) -> tuple[str, ...]:
     elif isinstance(entry, list | tuple) and entry:
         words = entry
     else:
-        raise ValueError(f"{where} must be a name, got {type(entry).__name__}: {entry!r}")
+        raise InputError(f"{where} must be a name, got {type(entry).__name__}: {entry!r}")
     kind = "name" if len(words) == 1 else "synonym"
     synonyms = tuple(_name(word, kind, where) for word in words)
     if len({synonym.casefold() for synonym in synonyms}) < len(synonyms):
-        raise ValueError(f"{where} has the same synonym twice: {entry!r}")
+        raise InputError(f"{where} has the same synonym twice: {entry!r}")
     return synonyms
 
 
 def _split(entry: str, where: str) -> list[str]:
     text = entry.translate(AS_ASCII).strip()
     if "\n" in text or "\r" in text:
-        raise ValueError(f"{where} has a line break in it, expected one class per entry: {entry!r}")
+        raise InputError(f"{where} has a line break in it, expected one class per entry: {entry!r}")
     used = [separator for separator in _SEPARATORS if separator in text]
     if not used:
         return [text]
     if len(used) > 1:
-        raise ValueError(f"{where} has both {used[0]!r} and {used[1]!r}, expected one class per entry: {entry!r}")
+        raise InputError(f"{where} has both {used[0]!r} and {used[1]!r}, expected one class per entry: {entry!r}")
     words = text.split(used[0])
     if used != ["|"] and any(word.strip().isdecimal() for word in words[1:]):
-        raise ValueError(
+        raise InputError(
             f"{where} looks like a row of a table, {entry!r}: save the table as .csv with a header, "
             "or write '|' before numbers that are synonyms"
         )
@@ -111,20 +112,20 @@ def _split(entry: str, where: str) -> list[str]:
 def _name(word: object, kind: str, where: str) -> str:
     """Normalise and check a name or a synonym, as `kind` says."""
     if not isinstance(word, str):
-        raise ValueError(f"{where} must have strings for synonyms, got {type(word).__name__}: {word!r}")
+        raise InputError(f"{where} must have strings for synonyms, got {type(word).__name__}: {word!r}")
     name = _without_quotes(" ".join(unicodedata.normalize("NFC", word.translate(AS_ASCII)).split()), where)
     if not name:
-        raise ValueError(f"{where} has an empty {kind}")
+        raise InputError(f"{where} has an empty {kind}")
     if any(separator in name for separator in _SEPARATORS):
-        raise ValueError(f"{where} has a separator within a synonym: {word!r}")
+        raise InputError(f"{where} has a separator within a synonym: {word!r}")
     for character in name:
         category = unicodedata.category(character)
         if character == "\ufffd" or category in ("Cc", "Cs") or (category == "Cf" and character not in _JOINERS):
-            raise ValueError(
+            raise InputError(
                 f"{where} has the character U+{ord(character):04X}, which is invisible or not valid Unicode: {name!r}"
             )
     if all(character in string.punctuation or unicodedata.category(character)[0] in "PZ" for character in name):
-        raise ValueError(f"{where} has a {kind} of nothing but punctuation: {name!r}")
+        raise InputError(f"{where} has a {kind} of nothing but punctuation: {name!r}")
     return name
 
 
@@ -132,5 +133,5 @@ def _without_quotes(name: str, where: str) -> str:
     if not name.startswith(('"', "'")):
         return name
     if len(name) == 1 or name[-1] != name[0]:
-        raise ValueError(f"{where} opens a quote that it does not close: {name!r}")
+        raise InputError(f"{where} opens a quote that it does not close: {name!r}")
     return name[1:-1].strip()

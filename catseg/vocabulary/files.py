@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from catseg.errors import InputError
 from catseg.vocabulary.entries import Entries, numbered
 from catseg.vocabulary.tables import in_order, table_entries
 
@@ -94,7 +95,7 @@ def _json_entries(text: str, origin: str) -> Entries:
     try:
         content = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{origin} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+        raise InputError(f"{origin} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     return _structured_entries(content, origin)
 
 
@@ -104,7 +105,7 @@ def _yaml_entries(text: str, origin: str) -> Entries:
             _refuse_repeated([key.value for key, _ in node.value], origin)
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
     return _structured_entries(content, origin)
 
 
@@ -123,7 +124,7 @@ def _refuse_repeated(keys: Sequence[object], origin: str) -> None:
     """Refuse keys of which both formats would keep the last only."""
     for place, key in enumerate(keys):
         if key in keys[:place]:
-            raise ValueError(f"{origin} has the key {key!r} twice in one object")
+            raise InputError(f"{origin} has the key {key!r} twice in one object")
 
 
 def _structured_entries(content: Any, origin: str) -> Entries:
@@ -131,12 +132,12 @@ def _structured_entries(content: Any, origin: str) -> Entries:
     if isinstance(content, dict):
         keys = [key for key in _LIST_KEYS if key in content]
         if len(keys) > 1:
-            raise ValueError(f'{origin} has lists under both "{keys[0]}" and "{keys[1]}": keep one')
+            raise InputError(f'{origin} has lists under both "{keys[0]}" and "{keys[1]}": keep one')
         content = content[keys[0]] if keys else content
     if isinstance(content, dict):
         return _entries_by_number(content, origin)
     if not isinstance(content, list):
-        raise ValueError(f'{origin} must hold a list of names, or an object with one under "{_LIST_KEYS[0]}"')
+        raise InputError(f'{origin} must hold a list of names, or an object with one under "{_LIST_KEYS[0]}"')
     if not any(isinstance(entry, dict) for entry in content):
         return numbered("entry", content)
     return _entries_of_objects(content, origin)
@@ -149,7 +150,7 @@ def _entries_by_number(content: dict[Any, Any], origin: str) -> Entries:
         pairs = [(int(key), name) for key, name in content.items()]
     else:
         keys = ", ".join(f'"{key}"' for key in _LIST_KEYS)
-        raise ValueError(f"{origin} must hold a list of names, an object with one under {keys}, or names by number")
+        raise InputError(f"{origin} must hold a list of names, an object with one under {keys}, or names by number")
     return in_order([(number, f"number {number}", name) for number, name in pairs], origin)
 
 
@@ -159,18 +160,18 @@ def _entries_of_objects(content: Sequence[Any], origin: str) -> Entries:
     for place, item in numbered("entry", content):
         key = next((key for key in _NAME_KEYS if isinstance(item, dict) and key in item), None)
         if not isinstance(item, dict) or key is None:
-            raise ValueError(f'{place} of {origin} must be an object with a "name", as others are, got {item!r}')
+            raise InputError(f'{place} of {origin} must be an object with a "name", as others are, got {item!r}')
         more = item.get("synonyms") or []
         if not isinstance(more, list):
-            raise ValueError(f'{place} of {origin} must have a list of "synonyms", got {more!r}')
+            raise InputError(f'{place} of {origin} must have a list of "synonyms", got {more!r}')
         more = [word for word in more if word != item[key]]
         number = item.get("id")
         if not isinstance(number, int | None):
-            raise ValueError(f'{place} of {origin} must have a whole number as "id", got {number!r}')
+            raise InputError(f'{place} of {origin} must have a whole number as "id", got {number!r}')
         entries.append((number, place, [item[key], *more] if more else item[key]))
     with_id = [(number, place, entry) for number, place, entry in entries if number is not None]
     if 0 < len(with_id) < len(entries):
-        raise ValueError(f'{origin} must have an "id" for all classes, or for none')
+        raise InputError(f'{origin} must have an "id" for all classes, or for none')
     return in_order(with_id, origin, gaps_allowed=True) or [(place, entry) for _, place, entry in entries]
 
 
@@ -179,14 +180,14 @@ def _decode(content: bytes, origin: str) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     if b"\0" in content:
-        raise ValueError(
+        raise InputError(
             f"{origin} is not text: if it is a spreadsheet, export it as .csv; if UTF-16, save it as UTF-8"
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
+        raise InputError(
             f"{origin} is not UTF-8 text (byte 0x{content[error.start]:02X} in line {line}); if it is Latin-1 or "
             "Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
         ) from error

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from catseg.errors import InputError
 from catseg.vocabulary.entries import AS_ASCII, Entries, checked, numbered
 from catseg.vocabulary.files import SUFFIXES, read_entries, text_entries
 from catseg.vocabulary.vocabulary import Vocabulary
@@ -60,7 +61,7 @@ def shipped_vocabularies() -> tuple[str, ...]:
 
 def _load_list(source: object, origin: str) -> Vocabulary:
     if not isinstance(source, Sequence) or isinstance(source, bytes | bytearray):
-        raise ValueError(f"{origin} must be a list of names, a file or a line of text, got {type(source).__name__}")
+        raise InputError(f"{origin} must be a list of names, a file or a line of text, got {type(source).__name__}")
     for place, entry in numbered("entry", source):
         if isinstance(entry, str):
             _refuse_another_vocabulary(entry, f"{place} of {origin}")
@@ -101,7 +102,7 @@ def _refuse_misspelt_vocabulary(text: str) -> None:
         if not close:
             spaced = " ".join(text.replace("_", " ").split())
             hint = f'there are {", ".join(shipped_vocabularies())}. If it is a class, write "{spaced}".'
-        raise ValueError(
+        raise InputError(
             f"no shipped vocabulary is called {text!r}; {hint} A file must end in {_ENDINGS}, "
             "and a list of classes needs commas"
         )
@@ -109,7 +110,7 @@ def _refuse_misspelt_vocabulary(text: str) -> None:
 
 def _refuse_another_vocabulary(name: str, where: str) -> None:
     if name in shipped_vocabularies() or name.lower().endswith(SUFFIXES):
-        raise ValueError(f"{where} is the name of a vocabulary, not of a class: give {name!r} by itself")
+        raise InputError(f"{where} is the name of a vocabulary, not of a class: give {name!r} by itself")
 
 
 def _load_file(path: Path) -> Vocabulary:
@@ -117,13 +118,13 @@ def _load_file(path: Path) -> Vocabulary:
     known = path.suffix.lower() in SUFFIXES
     as_class = "" if known else f"; a class of that name is written in quotes: '\"{path}\"'"
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, expected a vocabulary file{as_class}")
+        raise InputError(f"{path} is a folder, expected a vocabulary file{as_class}")
     if not path.is_file():
         raise FileNotFoundError(
             f"no vocabulary file {path}; shipped ones are {', '.join(shipped_vocabularies())}{as_class}"
         )
     if not known:
-        raise ValueError(f"{path} is a file, but a vocabulary must end in {_ENDINGS}{as_class}")
+        raise InputError(f"{path} is a file, but a vocabulary must end in {_ENDINGS}{as_class}")
     origin = f"the vocabulary {path}"
     return checked(read_entries(path, origin), origin)
 
@@ -140,13 +141,13 @@ def _load_line(text: str, origin: str) -> Vocabulary:
         try:
             classes = ast.literal_eval(text)
         except (SyntaxError, ValueError) as error:
-            raise ValueError(f"{origin} is no Python list: write classes without brackets, commas between") from error
+            raise InputError(f"{origin} is no Python list: write classes without brackets, commas between") from error
         return _load_list(classes, origin)
     text = re.sub(r"\s*([,;])\s*", r"\1", text)  # a line break after a comma only wraps the line
     unquoted = re.sub(r'"[^"]*"', "", text)
     used = [separator for separator in (",", ";", "\t", "\n") if separator in unquoted]
     if len(used) > 1:
-        raise ValueError(
+        raise InputError(
             f"{origin} separates by both {used[0]!r} and {used[1]!r}: write ',' between classes, '|' between synonyms"
         )
     if used == ["\n"]:
@@ -159,7 +160,7 @@ def _fields(text: str, separator: str, origin: str) -> Entries:
     try:
         fields = next(csv.reader([text], delimiter=separator, strict=True), [""])
     except csv.Error as error:
-        raise ValueError(f"{origin} has a quote in the wrong place: {error}") from error
+        raise InputError(f"{origin} has a quote in the wrong place: {error}") from error
     for number, field in enumerate(fields, 1):
         _refuse_another_vocabulary(field.strip(), f"name {number} of {origin}")
     return numbered("name", fields)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from catseg.errors import InputError
 from catseg.vocabulary.entries import Entries
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def table_entries(lines: Sequence[tuple[str, str]], delimiter: str, origin: str)
         rows = [(place, cells[:-1]) for place, cells in rows]
     for place, cells in rows:
         if len(cells) != len(rows[0][1]):
-            raise ValueError(
+            raise InputError(
                 f"{place} of {origin} has {len(cells)} cells, {rows[0][0]} has {len(rows[0][1])}: "
                 f"write a cell that holds {delimiter!r} in double quotes"
             )
@@ -65,11 +66,11 @@ def in_order(classes: Sequence[tuple[int, str, object]], origin: str, *, gaps_al
     numbers = [number for number, _, _ in ordered]
     for number, following in pairwise(numbers):
         if number == following:
-            raise ValueError(f"{origin} gives the number {number} to two classes")
+            raise InputError(f"{origin} gives the number {number} to two classes")
     if numbers and (numbers[0] not in (0, 1) or numbers[-1] != numbers[0] + len(numbers) - 1):
         found = f"{origin} numbers its {len(numbers)} classes from {numbers[0]} to {numbers[-1]}"
         if not gaps_allowed:
-            raise ValueError(f"{found}: number them from 0 or 1 without gaps, or list them without numbers")
+            raise InputError(f"{found}: number them from 0 or 1 without gaps, or list them without numbers")
         logger.warning("%s: class 0 is the first of them, and so on without gaps", found)
     return [(place, entry) for _, place, entry in ordered]
 
@@ -78,7 +79,7 @@ def _cells(line: str, delimiter: str, where: str) -> list[str]:
     try:
         cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
-        raise ValueError(f"{where} has a quote in the wrong place: {error}") from error
+        raise InputError(f"{where} has a quote in the wrong place: {error}") from error
     return [cell.strip() for cell in cells]
 
 
@@ -101,7 +102,7 @@ def _columns_of_cells(rows: Sequence[tuple[str, list[str]]], origin: str) -> tup
         return 0, None, None
     words = [column for column in range(width) if not all(_is_number(cells[column]) for _, cells in rows)]
     if len(words) != 1:
-        raise ValueError(
+        raise InputError(
             f"{origin} has {width} columns, and it is not clear which one holds the names: write one class per line, "
             'or a first line with "name" above the names'
         )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from catseg.data.dataset_specs import ADE20K_847, DatasetSpec
 from catseg.data.preparation.jobs import Job, Made, is_file_name
+from catseg.errors import InputError
 from catseg.safe_pickle import load_pickle
 
 _INDEX = "ADE20K_2021_17_01/index_ade20k.pkl"
@@ -38,10 +39,10 @@ class FullADE20K:
     def make(self, job: Job) -> Made:
         """Do a job, as `Recipe` describes. Image and labels become smaller if both sides are long."""
         if job.labels is None:
-            raise ValueError(f"{job.name} has no original label map")
+            raise InputError(f"{job.name} has no original label map")
         image, colours = _read(job.image), _read(job.labels)
         if colours.ndim != 3 or image.shape[:2] != colours.shape[:2]:
-            raise ValueError(
+            raise InputError(
                 f"{job.labels} must hold colours and have the size of the image {image.shape[:2]}, got {colours.shape}"
             )
         numbers = colours[..., 0].astype(np.int32) // 10 * 256 + colours[..., 1]
@@ -76,7 +77,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             return np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     except Exception as error:  # Pillow raises all kinds of errors for damaged files
-        raise ValueError(f"{path} cannot be decoded, it may be damaged: {error}") from error
+        raise InputError(f"{path} cannot be decoded, it may be damaged: {error}") from error
 
 
 def _validation_images(path: Path) -> list[tuple[str, str]]:
@@ -92,10 +93,10 @@ def _validation_images(path: Path) -> list[tuple[str, str]]:
     try:
         rows = [(str(folder), str(file)) for folder, file in zip(index["folder"], index["filename"], strict=True)]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f'{path} must hold "folder" and "filename", lists of the same length: {error!r}') from error
+        raise InputError(f'{path} must hold "folder" and "filename", lists of the same length: {error!r}') from error
     wrong = [row for row in rows if not _is_inside(*row)]
     if wrong:
-        raise ValueError(f"{path} names a file that is no .jpg below the data sets: {'/'.join(wrong[0])[:200]!r}")
+        raise InputError(f"{path} names a file that is no .jpg below the data sets: {'/'.join(wrong[0])[:200]!r}")
     return [(folder, file.removesuffix(".jpg")) for folder, file in rows if file.split("_")[1:2] == ["val"]]
 
 

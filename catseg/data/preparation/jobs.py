@@ -12,6 +12,7 @@ from PIL import Image
 
 from catseg.data.dataset_specs import DatasetSpec
 from catseg.data.pairs import listed
+from catseg.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ def check_size(job: Job, labels: NDArray[np.integer]) -> None:
     with Image.open(job.image) as image:
         size = (image.height, image.width)
     if labels.shape != size:
-        raise ValueError(f"its labels have the size {labels.shape}, the image {job.image} has {size}")
+        raise InputError(f"its labels have the size {labels.shape}, the image {job.image} has {size}")
 
 
 def read_names(path: Path) -> list[str]:
@@ -128,10 +129,10 @@ def read_names(path: Path) -> list[str]:
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text: {error}") from error
+        raise InputError(f"{path} is not text: {error}") from error
     wrong = [name for name in names if not is_file_name(name)]
     if wrong:
-        raise ValueError(f"{path} must hold one image name per line, got {wrong[0][:80]!r}")
+        raise InputError(f"{path} must hold one image name per line, got {wrong[0][:80]!r}")
     return names
 
 

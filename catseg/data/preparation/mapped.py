@@ -9,6 +9,7 @@ import numpy as np
 from catseg.data.dataset_specs import ADE20K_150, COCO_STUFF_171, DatasetSpec
 from catseg.data.pairs import file_names
 from catseg.data.preparation.jobs import Job, Made, check_size, read_names
+from catseg.errors import InputError
 from catseg.label_io import read_label_map
 
 Names = Callable[[DatasetSpec, Path], list[str]]
@@ -50,14 +51,14 @@ class MappedLabels:
     def make(self, job: Job) -> Made | None:
         """Do a job, as `Recipe` describes."""
         if job.labels is None:
-            raise ValueError(f"{job.name} has no original label map")
+            raise InputError(f"{job.name} has no original label map")
         values = read_label_map(job.labels)
         check_size(job, values)
         table = np.full(257, -1, dtype=np.int64)
         table[list(self.class_of_value)] = list(self.class_of_value.values())
         labels = table[np.clip(values, 0, 256)]
         if labels.min() < 0:
-            raise ValueError(f"{job.labels} has the unknown value {values[labels < 0].max()}")
+            raise InputError(f"{job.labels} has the unknown value {values[labels < 0].max()}")
         if self.skip_unlabelled and (labels == self.ignore_label).all():
             return None
         return Made(labels)

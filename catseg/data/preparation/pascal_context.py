@@ -15,6 +15,7 @@ from scipy.io import loadmat
 
 from catseg.data.dataset_specs import DatasetSpec
 from catseg.data.preparation.jobs import Job, Made, check_size, is_file_name, read_names
+from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class ContextAnnotations:
     def make(self, job: Job) -> Made:
         """Do a job, as `Recipe` describes."""
         if not job.annotations:
-            raise ValueError("trainval_merged.json has no annotation of it")
+            raise InputError("trainval_merged.json has no annotation of it")
         class_of_category = {category: index for index, category in enumerate(_CATEGORIES[1:])}
         labels = np.full(job.annotations[0][1]["size"], self.ignore_label, dtype=np.int64)
         check_size(job, labels)
@@ -86,10 +87,10 @@ class ContextLabelMaps:
         try:
             values = loadmat(str(job.labels), variable_names=["LabelMap"])["LabelMap"].astype(np.int64)
         except Exception as error:  # damaged files raise exceptions of many kinds
-            raise ValueError(f"{job.labels} cannot be read, it may be damaged: {error!r}") from error
+            raise InputError(f"{job.labels} cannot be read, it may be damaged: {error!r}") from error
         check_size(job, values)
         if values.min() < 1 or values.max() > _MAX_LABEL:
-            raise ValueError(f"{job.labels} has the values {values.min()}..{values.max()}, labels are 1..{_MAX_LABEL}")
+            raise InputError(f"{job.labels} has the values {values.min()}..{values.max()}, labels are 1..{_MAX_LABEL}")
         return Made(values - 1)
 
 
@@ -110,10 +111,10 @@ def _read_annotations(path: Path, *, phase: str) -> tuple[dict[Any, str], dict[A
             if region["image_id"] in images:
                 regions[region["image_id"]].append((int(region["category_id"]), region["segmentation"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged, or has another structure than expected: {error!r}") from error
+        raise InputError(f"{path} is damaged, or has another structure than expected: {error!r}") from error
     wrong = [name for name in images.values() if not is_file_name(name)]
     if wrong:
-        raise ValueError(f"{path} names an image {wrong[0][:80]!r}, which is no file name")
+        raise InputError(f"{path} names an image {wrong[0][:80]!r}, which is no file name")
     return {number: Path(name).stem for number, name in images.items()}, regions
 
 

@@ -12,6 +12,7 @@ from einops import rearrange, reduce
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.aggregation.guided_attention import GuidedAttention
 from catseg.modeling.layers.checkpointing import checkpointed
 from catseg.modeling.layers.chunking import map_chunks
@@ -40,7 +41,7 @@ class GuidedClassAttention(GuidedAttention):
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, attention_type: str) -> None:
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads)
         if attention_type not in ATTENTION_TYPES:
-            raise ValueError(f"ATTENTION_TYPE must be one of {', '.join(ATTENTION_TYPES)}, got {attention_type!r}")
+            raise InputError(f"ATTENTION_TYPE must be one of {', '.join(ATTENTION_TYPES)}, got {attention_type!r}")
         self.attend = ATTENTION_TYPES[attention_type]
 
     def forward(self, x: Tensor, guidance: Tensor, repeated: RepeatedToken | None = None) -> Tensor:
@@ -166,7 +167,7 @@ def _pool(x: Tensor, size: int) -> Tensor:
         return x
     rows, columns = (side // size * size for side in x.shape[2:4])
     if not rows or not columns:
-        raise ValueError(f"POOLING_SIZES {size} is larger than FEATURE_RESOLUTION {list(x.shape[2:4])}")
+        raise InputError(f"POOLING_SIZES {size} is larger than FEATURE_RESOLUTION {list(x.shape[2:4])}")
     return reduce(x[:, :, :rows, :columns], "b t (h i) (w j) d -> b t h w d", "mean", i=size, j=size)
 
 

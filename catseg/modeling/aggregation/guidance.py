@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catseg.errors import InputError
+
 
 class Guidance(nn.Module):
     """Projects backbone maps and text features to guidance for the aggregation and the decoder.
@@ -36,7 +38,7 @@ class Guidance(nn.Module):
         super().__init__()
         *fine, coarsest = map_dims
         if len(fine) != len(decoder_dims):
-            raise ValueError(
+            raise InputError(
                 f"the head needs one backbone map more than DECODER_GUIDANCE_PROJ_DIMS {list(decoder_dims)} has "
                 f"widths, got maps of {list(map_dims)} channels"
             )

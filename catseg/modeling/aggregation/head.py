@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.aggregation.aggregator import AggregationLayer, Aggregator
 from catseg.modeling.aggregation.class_aggregation import ClassAggregation
 from catseg.modeling.aggregation.cost_volume import CostEmbedding
@@ -75,26 +76,26 @@ class CATSegHead(nn.Module):
         """
         super().__init__()
         if len(pooling) != num_layers or len(pooling_test) != num_layers:
-            raise ValueError(
+            raise InputError(
                 f"POOLING_SIZES {list(pooling)} and POOLING_SIZES_TEST {list(pooling_test)} need one entry for each of "
                 f"NUM_LAYERS {num_layers}"
             )
         if window_size < 1 or min(*pooling, *pooling_test) < 1:
-            raise ValueError(
+            raise InputError(
                 f"WINDOW_SIZES, POOLING_SIZES and POOLING_SIZES_TEST must be positive, got {window_size}, "
                 f"{list(pooling)} and {list(pooling_test)}"
             )
         if num_heads < 1 or hidden_dim % num_heads:
-            raise ValueError(f"HIDDEN_DIMS must be a multiple of NUM_HEADS, got {hidden_dim} and {num_heads}")
+            raise InputError(f"HIDDEN_DIMS must be a multiple of NUM_HEADS, got {hidden_dim} and {num_heads}")
         if class_tokens < 0 or max_classes_test < 0:
-            raise ValueError(
+            raise InputError(
                 f"CLASS_TOKENS and TEST.MAX_CLASSES must be 0 (all) or positive, got {class_tokens}, {max_classes_test}"
             )
         if not 0 <= prior_prob < 1:
-            raise ValueError(f"PRIOR_PROB must be 0 (none) or between 0 and 1, got {prior_prob}")
+            raise InputError(f"PRIOR_PROB must be 0 (none) or between 0 and 1, got {prior_prob}")
         missing = [name for name in in_features if name not in input_shape]
         if missing:
-            raise ValueError(f"IN_FEATURES asks for {missing}; the backbone gives {list(input_shape)}")
+            raise InputError(f"IN_FEATURES asks for {missing}; the backbone gives {list(input_shape)}")
         self.in_features = tuple(in_features)
         self.upsampling = 2 ** len(decoder_dims)
         self.aggregator = Aggregator(
@@ -191,7 +192,7 @@ def _check_grid(head: CfgNode) -> None:
     grid = head.FEATURE_RESOLUTION
     window = min(head.WINDOW_SIZES, *grid)
     if window > 0 and any(side % window for side in grid):
-        raise ValueError(f"WINDOW_SIZES {head.WINDOW_SIZES} does not tile FEATURE_RESOLUTION {list(grid)}")
+        raise InputError(f"WINDOW_SIZES {head.WINDOW_SIZES} does not tile FEATURE_RESOLUTION {list(grid)}")
     for key in ("POOLING_SIZES", "POOLING_SIZES_TEST"):
         if any(size > side for size, side in zip(head[key], grid, strict=False)):
-            raise ValueError(f"{key} {list(head[key])} is larger than FEATURE_RESOLUTION {list(grid)}")
+            raise InputError(f"{key} {list(head[key])} is larger than FEATURE_RESOLUTION {list(grid)}")

@@ -13,6 +13,7 @@ from einops import rearrange
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.aggregation.guided_attention import GuidedAttention
 from catseg.modeling.layers.checkpointing import checkpointed
 from catseg.modeling.layers.chunking import map_chunks
@@ -123,6 +124,6 @@ class SpatialAggregation(nn.Module):
         """Group the tokens of a map by window; shifted windows are offset by half a window if there are several."""
         window = min(self.window, *size)
         if size[0] % window or size[1] % window:
-            raise ValueError(f"WINDOW_SIZES {self.window} does not tile FEATURE_RESOLUTION {list(size)}")
+            raise InputError(f"WINDOW_SIZES {self.window} does not tile FEATURE_RESOLUTION {list(size)}")
         shift = window // 2 if shifted and min(size) > window else 0
         return attention_regions(size, window, shift, device)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.layers.checkpointing import checkpointed
 from catseg.modeling.layers.chunking import map_chunks
 
@@ -31,7 +32,7 @@ class GuidedUpsampling(nn.Module):
         """
         super().__init__()
         if guidance_dim >= in_dim or out_dim % CHANNELS_PER_GROUP:
-            raise ValueError(
+            raise InputError(
                 f"DECODER_DIMS must be multiples of {CHANNELS_PER_GROUP} and guidance narrower than the map, got "
                 f"{out_dim} from a map of {in_dim} with guidance of {guidance_dim} channels"
             )
@@ -99,7 +100,7 @@ class UpsamplingDecoder(nn.Module):
         """
         super().__init__()
         if len(dims) != len(guidance_dims):
-            raise ValueError(
+            raise InputError(
                 f"DECODER_DIMS {list(dims)} needs as many DECODER_GUIDANCE_PROJ_DIMS, got {list(guidance_dims)}"
             )
         in_dims = (in_dim, *dims[:-1])

@@ -18,6 +18,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from timm.layers import DropPath, Mlp, calculate_drop_path_rates
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.backbones.pyramid import SizedBackbone
 from catseg.modeling.layers.convolutions import depthwise_conv
 from catseg.modeling.layers.initialisation import init_conv, init_linear
@@ -185,7 +186,7 @@ class MPViT(SizedBackbone):
             ValueError: if a width is no multiple of 8 or `out_features` names no stage.
         """
         if any(dim % NUM_HEADS for dim in embed_dims):
-            raise ValueError(f"embed_dims must be multiples of {NUM_HEADS}, the number of heads, got {embed_dims}")
+            raise InputError(f"embed_dims must be multiples of {NUM_HEADS}, the number of heads, got {embed_dims}")
         out_dims = [*embed_dims[1:], embed_dims[-1]]
         super().__init__(
             channels=out_dims,

@@ -10,6 +10,7 @@ from detectron2.modeling import Backbone
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from catseg.errors import InputError
 from catseg.modeling.layers.running_statistics import FrozenStatistics, update_statistics_once
 
 
@@ -46,7 +47,7 @@ class PyramidBackbone(FrozenStatistics, Backbone):
         super().__init__()
         names = [f"res{i + 2}" for i in range(len(channels))]
         if not out_features or any(name not in names for name in out_features):
-            raise ValueError(f"OUT_FEATURES must name some of {names}, got {list(out_features)}")
+            raise InputError(f"OUT_FEATURES must name some of {names}, got {list(out_features)}")
         self.activation_checkpointing = activation_checkpointing
         if activation_checkpointing:
             self.register_forward_pre_hook(update_statistics_once)
@@ -90,7 +91,7 @@ class SizedBackbone(PyramidBackbone):
         """
         options = cfg.MODEL.BACKBONE
         if options.SIZE not in cls.sizes:
-            raise ValueError(
+            raise InputError(
                 f"MODEL.BACKBONE.SIZE of {cls.__name__} must be one of {', '.join(cls.sizes)}, got {options.SIZE!r}"
             )
         return {

@@ -14,6 +14,7 @@ from timm.layers import PatchEmbed, calculate_drop_path_rates
 from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.backbones.pyramid import PyramidBackbone
 from catseg.modeling.layers.windows import join_windows, shifted_window_mask, split_windows
 
@@ -110,7 +111,7 @@ class D2SwinTransformer(PyramidBackbone):
             ValueError: if `depths` and `num_heads` differ in length or `out_features` names no stage.
         """
         if len(depths) != len(num_heads):
-            raise ValueError(f"SWIN.DEPTHS {list(depths)} and SWIN.NUM_HEADS {list(num_heads)} must have equal lengths")
+            raise InputError(f"SWIN.DEPTHS {list(depths)} and SWIN.NUM_HEADS {list(num_heads)} must have equal lengths")
         channels = [embed_dim * 2**i for i in range(len(depths))]
         strides = [PATCH_SIZE * 2**i for i in range(len(depths))]
         super().__init__(

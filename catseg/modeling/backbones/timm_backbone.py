@@ -18,6 +18,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.backbones.pyramid import PyramidBackbone
 
 logger = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ class TimmBackbone(PyramidBackbone):
         try:
             matcher = self.network.group_matcher(coarse=True)
         except (AttributeError, AssertionError) as error:
-            raise ValueError(
+            raise InputError(
                 f"timm does not say what the stages of {self.model_name} are: MODEL.BACKBONE.FREEZE_AT must be 0; "
                 "SOLVER.BACKBONE_MULTIPLIER 0 freezes all of it"
             ) from error
@@ -203,7 +204,7 @@ class TimmBackbone(PyramidBackbone):
         try:
             self.network.set_grad_checkpointing(True)
         except AssertionError as error:
-            raise ValueError(
+            raise InputError(
                 f"timm's {self.model_name} cannot recompute activations: MODEL.ACTIVATION_CHECKPOINTING must be False"
             ) from error
 
@@ -217,7 +218,7 @@ def describe(name: str) -> TimmModel:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() lists them"
-        raise ValueError(f"MODEL.BACKBONE.SIZE of TimmBackbone must be timm's name of a model, got {name!r}; {hint}")
+        raise InputError(f"MODEL.BACKBONE.SIZE of TimmBackbone must be timm's name of a model, got {name!r}; {hint}")
     with torch.device("meta"):
         model = _build(name)
     arguments = inspect.signature(type(model).__init__).parameters
@@ -235,7 +236,7 @@ def _build(name: str, **options: Any) -> Any:
     try:
         return timm.create_model(name, pretrained=False, **options)
     except RuntimeError as error:
-        raise ValueError(f"timm cannot build {name} as a backbone: {error}") from error
+        raise InputError(f"timm cannot build {name} as a backbone: {error}") from error
 
 
 def _probe(name: str, options: Mapping[str, Any], *, size: tuple[int, int], multiple: int) -> tuple[bool, list[str]]:

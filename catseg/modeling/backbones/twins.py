@@ -16,6 +16,7 @@ from timm.layers import calculate_drop_path_rates
 from timm.models.twins import Block, LocallyGroupedAttn, PatchEmbed, PosConv
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.backbones.pyramid import SizedBackbone
 from catseg.modeling.layers.initialisation import init_conv, init_linear
 from catseg.modeling.layers.windows import join_windows, split_windows
@@ -159,7 +160,7 @@ class Twins(SizedBackbone):
             ValueError: if a side is shorter than the subsampling of the global attention reaches.
         """
         if min(images.shape[2:]) < self.min_side:
-            raise ValueError(f"images need sides of {self.min_side} pixels or more, got {tuple(images.shape[2:])}")
+            raise InputError(f"images need sides of {self.min_side} pixels or more, got {tuple(images.shape[2:])}")
         x = images
         maps: dict[str, Tensor] = {}
         for i, stage in enumerate(cast(Iterable[TwinsStage], self.stages)):

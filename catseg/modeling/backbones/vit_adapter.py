@@ -15,6 +15,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from timm.layers import PatchEmbed, calculate_drop_path_rates
 from torch import Tensor, nn
 
+from catseg.errors import InputError
 from catseg.modeling.backbones.pyramid import SizedBackbone
 from catseg.modeling.backbones.vit_adapter_blocks import (
     PYRAMID_LEVELS,
@@ -153,7 +154,7 @@ class ViTAdapter(SizedBackbone):
         """
         grid = cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
         if cfg.MODEL.META_ARCHITECTURE == "CATSeg" and any(cells % (STRIDES[-1] // PATCH_SIZE) for cells in grid):
-            raise ValueError(
+            raise InputError(
                 f"with {cls.__name__}, MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION must be even, got {list(grid)}: images "
                 f"need sides that are multiples of {STRIDES[-1]} pixels, and each cell is {PATCH_SIZE}"
             )
@@ -246,7 +247,7 @@ def _norm_name(map_name: str) -> str:
 def _check_size(images: Tensor, divisor: int) -> None:
     height, width = images.shape[2:]
     if height % divisor or width % divisor:
-        raise ValueError(
+        raise InputError(
             f"ViTAdapter takes images whose sides are multiples of {divisor} pixels, got {height} x {width}: "
             "pad or resize them"
         )
@@ -260,14 +261,14 @@ def _check_arguments(
     add_vit_features: bool,
 ) -> None:
     if not interaction_indexes or any(not 0 <= first <= last < depth for first, last in interaction_indexes):
-        raise ValueError(
+        raise InputError(
             f"interaction_indexes must be pairs of first and last block among {depth}, got {list(interaction_indexes)}"
         )
     if add_vit_features and len(interaction_indexes) != len(STRIDES):
-        raise ValueError(
+        raise InputError(
             f"add_vit_features needs {len(STRIDES)} interactions, one per map, got {len(interaction_indexes)}"
         )
     if windows and len(windows) != depth:
-        raise ValueError(f"windows must have one entry for each of {depth} blocks, got {len(windows)}")
+        raise InputError(f"windows must have one entry for each of {depth} blocks, got {len(windows)}")
     if pretrain_size % PATCH_SIZE:
-        raise ValueError(f"pretrain_size must be a multiple of {PATCH_SIZE}, got {pretrain_size}")
+        raise InputError(f"pretrain_size must be a multiple of {PATCH_SIZE}, got {pretrain_size}")

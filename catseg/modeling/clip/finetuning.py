@@ -4,6 +4,7 @@ import re
 
 from torch import nn
 
+from catseg.errors import InputError
 from catseg.modeling.clip.projections import separate_projections
 
 # Finetuning mode -> the names of the parameters that train, as a regular expression.
@@ -29,9 +30,9 @@ def set_trainable(clip: nn.Module, mode: str) -> None:
         ValueError: for any other `mode`, or `prompt` without prompt tokens.
     """
     if mode not in TRAINED_NAMES:
-        raise ValueError(f"CLIP.FINETUNE must be one of {', '.join(TRAINED_NAMES)}, got {mode!r}")
+        raise InputError(f"CLIP.FINETUNE must be one of {', '.join(TRAINED_NAMES)}, got {mode!r}")
     if mode == "prompt" and not any("prompt" in name for name, _ in clip.named_parameters()):
-        raise ValueError("CLIP.FINETUNE prompt needs prompt tokens: set CLIP.PROMPT_DEPTH and CLIP.PROMPT_LENGTH")
+        raise InputError("CLIP.FINETUNE prompt needs prompt tokens: set CLIP.PROMPT_DEPTH and CLIP.PROMPT_LENGTH")
     if mode == "query_value":
         separate_projections(clip)
     for name, parameter in clip.named_parameters():

@@ -13,6 +13,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from catseg.errors import InputError
 from catseg.modeling.clip.projections import value_projection
 from catseg.modeling.layers.pos_embed import resize_position_embedding
 
@@ -27,7 +28,7 @@ def add_prompt_tokens(visual: VisionTransformer, *, depth: int, length: int) -> 
     """
     blocks = len(visual.transformer.resblocks)
     if depth > blocks or (depth == 0) != (length == 0):
-        raise ValueError(
+        raise InputError(
             f"CLIP.PROMPT_DEPTH {depth} and CLIP.PROMPT_LENGTH {length} must both be 0 or both positive, "
             f"with at most {blocks} blocks"
         )
@@ -58,10 +59,10 @@ class DenseImageEncoder:
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1:
-            raise ValueError(f"SEM_SEG_HEAD.FEATURE_RESOLUTION must be two positive numbers, got {list(self.grid)}")
+            raise InputError(f"SEM_SEG_HEAD.FEATURE_RESOLUTION must be two positive numbers, got {list(self.grid)}")
         blocks = self.visual.transformer.resblocks
         if not all(isinstance(block, ResidualAttentionBlock) for block in blocks) or self.visual.attn_pool is not None:
-            raise ValueError("CLIP.NAME must be a plain ViT: attention pooling and custom blocks have no value path")
+            raise InputError("CLIP.NAME must be a plain ViT: attention pooling and custom blocks have no value path")
 
     @property
     def input_size(self) -> tuple[int, int]:

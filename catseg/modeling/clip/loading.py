@@ -16,6 +16,7 @@ import open_clip
 from open_clip.model import CLIP
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
+from catseg.errors import InputError, RunError
 from catseg.modeling.layers.activations import use_lean_activations
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
     try:
         model = CLIP(**config)
     except (TypeError, AssertionError) as error:
-        raise ValueError(f"the config of CLIP model {name!r} is not one open_clip can build: {error}") from error
+        raise InputError(f"the config of CLIP model {name!r} is not one open_clip can build: {error}") from error
     use_lean_activations(model, open_clip.transformer.QuickGELU)
     if checkpoint is None:
         logger.info("CLIP %s is initialised at random", name)
@@ -84,14 +85,14 @@ def build_tokenizer(name: str) -> Tokenizer:
         try:
             return HFTokenizer(source, tokenizer_mode=text_config.get("tokenizer_mode"), **options)
         except Exception as error:  # transformers raises OSError, ImportError, ValueError and its own kinds
-            raise RuntimeError(
+            raise RunError(
                 f"CLIP model {name!r} needs the Hugging Face tokenizer {source!r}, which could not be loaded: {error}\n"
                 f"Install transformers and run once with network access, or `hf download {source}`."
             ) from error
     tokenizer = SimpleTokenizer(**options)
     vocabulary_size = text_config.get("vocab_size", tokenizer.vocab_size)
     if vocabulary_size < tokenizer.vocab_size:
-        raise ValueError(
+        raise InputError(
             f"CLIP model {name!r} has {vocabulary_size} token embeddings, its tokenizer {tokenizer.vocab_size} tokens: "
             f"text_cfg.vocab_size must be at least {tokenizer.vocab_size}"
         )
@@ -118,7 +119,7 @@ def model_config(name: str) -> dict[str, Any]:
     elif name.endswith(".json"):
         config = _read_config_file(Path(name))
     else:
-        raise ValueError(f"unknown CLIP model {name!r}; {_suggest(name)}, or give the path of a model .json file")
+        raise InputError(f"unknown CLIP model {name!r}; {_suggest(name)}, or give the path of a model .json file")
     _check_supported(name, config)
     config.pop("custom_text", None)
     return config
@@ -143,11 +144,11 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise InputError(f"{path} is not valid JSON: {error}") from error
     config = content.get("model_cfg", content) if isinstance(content, dict) else {}  # as on the Hugging Face hub
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing:
-        raise ValueError(f"{path} is not an open_clip model config: it lacks {', '.join(missing)}")
+        raise InputError(f"{path} is not an open_clip model config: it lacks {', '.join(missing)}")
     return config
 
 
@@ -166,7 +167,7 @@ def _check_supported(name: str, config: dict[str, Any]) -> None:
     elif text.get("embed_cls") or config.get("custom_text") or "multimodal_cfg" in config:
         problem = "its text encoder is not the plain CLIP one"
     if problem:
-        raise ValueError(
+        raise InputError(
             f"CLIP model {name!r} is not supported: {problem}. Wanted is a plain vision transformer with a plain text "
             "transformer, such as ViT-B-16-quickgelu, ViT-L-14-336-quickgelu, ViT-H-14 or ViT-bigG-14"
         )
@@ -188,7 +189,7 @@ def _find_weights(name: str, weights: str, *, quick_gelu: bool) -> Path | None:
         raise FileNotFoundError(f"no CLIP checkpoint {path.absolute()} (weights of {name!r})")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(builtin)) if builtin else ""
     known = f"open_clip has these for it: {tags}" if tags else "open_clip has no pretrained weights for it"
-    raise ValueError(
+    raise InputError(
         f"unknown weights {weights!r} for CLIP model {name!r}; {known}. A checkpoint's path or '' (random) also do"
     )
 
@@ -198,7 +199,7 @@ def _check_activation(name: str, weights: str, *, model: bool, weights_have: boo
         return
     other = name.removesuffix("-quickgelu") if model else f"{name}-quickgelu"
     functions = {True: "QuickGELU", False: "GELU"}
-    raise ValueError(
+    raise InputError(
         f"CLIP weights {weights!r} were trained with {functions[weights_have]}, but model {name!r} has "
         f"{functions[model]}, which would give wrong features: use {other!r}"
     )
@@ -209,7 +210,7 @@ def _download(name: str, weights: str, pretrained: dict[str, Any]) -> Path:
         return Path(open_clip.download_pretrained(pretrained))
     except Exception as error:  # whatever the hub client or urllib raises without network
         repository = pretrained["hf_hub"].strip("/")
-        raise RuntimeError(
+        raise RunError(
             f"the weights {weights!r} of CLIP model {name!r} could not be downloaded: {error}\n"
             f"Without network: get the .safetensors or .bin file of {repository} on another machine "
             f"(`hf download {repository}`), copy it here and give its path in place of the tag."
@@ -220,7 +221,7 @@ def _load_weights(model: CLIP, checkpoint: Path, name: str) -> None:
     try:
         open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True)
     except Exception as error:  # unpickling, safetensors and shape errors are of many kinds
-        raise RuntimeError(
+        raise RunError(
             f"{checkpoint} could not be loaded into CLIP model {name!r}: {error}\n"
             "Expected is a safetensors or torch file that holds open_clip's tensors and nothing else (OpenAI's own "
             "TorchScript downloads are not read; open_clip's copies on huggingface.co are)."

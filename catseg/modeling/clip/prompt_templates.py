@@ -2,6 +2,8 @@
 
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 
+from catseg.errors import InputError
+
 # open_clip keeps OpenAI's 80 templates as functions of the class name.
 _IMAGENET = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
 
@@ -38,5 +40,5 @@ def prompt_templates(name: str) -> tuple[str, ...]:
         ValueError: if there is no such set.
     """
     if name not in TEMPLATE_SETS:
-        raise ValueError(f"unknown set of prompt templates {name!r}; expected one of {', '.join(TEMPLATE_SETS)}")
+        raise InputError(f"unknown set of prompt templates {name!r}; expected one of {', '.join(TEMPLATE_SETS)}")
     return TEMPLATE_SETS[name]

@@ -15,6 +15,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor
 from tqdm import tqdm
 
+from catseg.errors import InputError
 from catseg.modeling.clip.loading import Tokenizer
 from catseg.modeling.clip.text_cache import TextCache, fingerprint
 from catseg.vocabulary import Vocabulary
@@ -76,9 +77,9 @@ class TextEncoder:
         """
         wrong = [template for template in templates if template.count("{}") != 1]
         if wrong or not templates:
-            raise ValueError(f"every prompt template needs one {{}} for the class name, got {wrong or templates}")
+            raise InputError(f"every prompt template needs one {{}} for the class name, got {wrong or templates}")
         if clip.text_pool_type not in ("argmax", "eos", "first", "last"):
-            raise ValueError(f"the text encoder gives one vector per token (pool_type {clip.text_pool_type!r})")
+            raise InputError(f"the text encoder gives one vector per token (pool_type {clip.text_pool_type!r})")
         self.templates = tuple(templates)
         self.first_synonym_only = first_synonym_only
         self.encoded_prompts = 0
@@ -111,7 +112,7 @@ class TextEncoder:
             ValueError: if there are no classes, or a prompt has more tokens than the model can read.
         """
         if not vocabulary:
-            raise ValueError("there are no classes to encode")
+            raise InputError("there are no classes to encode")
         if self.first_synonym_only:
             vocabulary = vocabulary.first_synonyms()
         if torch.is_grad_enabled() and any(parameter.requires_grad for _, parameter in text_parameters(self._clip)):
@@ -224,7 +225,7 @@ class TextEncoder:
         padding = self._tokenizer([""], context_length=context)[0, -1]
         for row in (tokens[:, -1] != padding).nonzero().flatten().tolist():  # full: exactly enough tokens, or cut
             if (self._tokenizer([prompts[row]], context_length=context + 1)[0, :-1] != tokens[row]).any():
-                raise ValueError(
+                raise InputError(
                     f"the prompt {prompts[row]!r} has more tokens than the {context} that the text encoder reads: "
                     "shorten the class name, or split it into synonyms"
                 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from catseg.errors import InputError
+
 MERGED_PIXELS = 2**24  # of all full-size maps that are merged at once, whatever the size of the images
 
 
@@ -24,7 +26,7 @@ class ChunkSizes:
 
     def __post_init__(self) -> None:
         if min(self.crops, self.class_maps) < 1:
-            raise ValueError(
+            raise InputError(
                 "TEST.CROPS_PER_CHUNK and TEST.CLASS_MAPS_PER_CHUNK must be positive, or 0 for the defaults, "
                 f"got {self.crops} and {self.class_maps}"
             )
