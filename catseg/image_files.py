@@ -74,7 +74,7 @@ def read_file(
 def image_suffixes() -> frozenset[str]:
     """Return the suffixes, in lower case and with the dot, of the files that `read_file` reads."""
     _register_heif()
-    readable = set(Image.OPEN) - _UNREADABLE_FORMATS
+    readable = (set(Image.OPEN) | {"MPO"}) - _UNREADABLE_FORMATS  # MPO is opened as JPEG
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in readable)
 
 

@@ -8,10 +8,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from inputs import InputImage, find_images
+from inputs import InputImage, describe_left_out, find_images
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -106,18 +106,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.debug:
         os.environ["CATSEG_DEBUG"] = "1"
     try:
-        images = find_images(args.input, args.output, recursive=args.recursive)
+        images, left_out = find_images(args.input, args.output, recursive=args.recursive)
     except (ValueError, OSError) as error:
         logger.error("%s", error, exc_info=args.debug)
         return WRONG_USE
     try:
-        return _run(args, images)
+        return _run(args, images, left_out)
     except KeyboardInterrupt:
         logger.error("interrupted before the first image")
         return INTERRUPTED
 
 
-def _run(args: argparse.Namespace, images: Sequence[InputImage]) -> int:
+def _run(args: argparse.Namespace, images: Sequence[InputImage], left_out: Mapping[str, str]) -> int:
     # Takes seconds to import, which --help and a wrong path do not wait for.
     from job import Job, OutputError
 
@@ -129,6 +129,7 @@ def _run(args: argparse.Namespace, images: Sequence[InputImage]) -> int:
             options=args.opts,
             classes=args.classes,
             images=images,
+            left_out=left_out,
             folder=args.output,
             image_format=args.format,
             side_by_side=args.side_by_side,
@@ -150,6 +151,8 @@ def _run(args: argparse.Namespace, images: Sequence[InputImage]) -> int:
     logger.info("%d of %d images are done: %s", len(job.done), len(images), args.output / "index.html")
     for path, reason in job.failed.items():
         logger.error("skipped %s: %s", path, reason)
+    if left_out:
+        logger.warning("%s", describe_left_out(left_out))
     return FAILED if job.failed else DONE
 
 

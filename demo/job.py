@@ -1,7 +1,7 @@
 """One run of the demo: a model, a list of images, and what came of each."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Job:
         options: Sequence[str],
         classes: str | None,
         images: Sequence[InputImage],
+        left_out: Mapping[str, str],
         folder: Path,
         image_format: str,
         side_by_side: bool,
@@ -48,6 +49,7 @@ class Job:
             options: config overrides, as a flat list.
             classes: what to look for, as `catseg.vocabulary.load_vocabulary` takes it; None for the config's test set.
             images: what to segment.
+            left_out: why other files are not, by path, for the summary.
             folder: where results go.
             image_format: suffix of the result images, without dot.
             side_by_side: whether to write image and overlay in one image.
@@ -76,6 +78,7 @@ class Job:
             "weights": cfg.MODEL.WEIGHTS,
             "trained": self._predictor.trained,
             "classes": self._classes,
+            "left_out": left_out,
         }
         weights = cfg.MODEL.WEIGHTS and str(fetch(cfg.MODEL.WEIGHTS))
         self._results.use_settings([cfg.dump(), self._classes], files=[weights])

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from inputs import find_images
+from inputs import describe_left_out, find_images
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def touch(*names):
 
 
 def names(*inputs, output="out", recursive=False):
-    return [image.name for image in find_images(inputs, Path(output), recursive=recursive)]
+    return [image.name for image in find_images(inputs, Path(output), recursive=recursive)[0]]
 
 
 def test_a_folder():
@@ -25,7 +25,12 @@ def test_a_folder():
     Path("photos/folder.jpg").mkdir()
     assert names("photos") == ["a", "b"]
     assert names("photos", recursive=True) == ["a", "b", "trip/c"]
-    [first, _] = find_images(["photos/"], Path("out"), recursive=False)
+    [first, _], left_out = find_images(["photos/"], Path("out"), recursive=False)
+    assert {Path(path).name: reason for path, reason in left_out.items()} == {
+        "notes.txt": "no image, by its suffix",
+        "trip": "a folder: --recursive looks into it",
+        "folder.jpg": "a folder: --recursive looks into it",
+    }
     assert first.path == Path.cwd() / "photos" / "a.JPG"
 
 
@@ -96,7 +101,9 @@ def test_nothing_there():
         names("photos", "missing")
     with pytest.raises(FileNotFoundError, match=r"nothing matches photos/\*\.tif"):
         names("photos/*.tif")
-    with pytest.raises(ValueError, match=r"no images .* in photos; --recursive looks into subfolders too"):
+    with pytest.raises(
+        ValueError, match=r"no images in photos; --recursive looks into subfolders too: 2 are left out: notes"
+    ):
         names("photos")
 
 
@@ -108,3 +115,21 @@ def test_symbolic_links(tmp_path):
     Path("photos/broken.jpg").symlink_to("gone.jpg")
     assert names("link", recursive=True) == ["a", "b", "broken"]
     assert names("link/broken.jpg") == ["broken"]
+
+
+def test_what_is_left_out_is_named_with_the_reason():
+    touch(
+        "photos/a.mpo", "photos/IMG_1.HEIC", "photos/IMG_2.heic", "photos/b.DNG", "photos/clip.mov", "photos/Thumbs.db"
+    )
+    touch("elsewhere/c.jpg")
+    Path("photos/gone.jpg").symlink_to("nowhere.jpg")
+    Path("photos/more").symlink_to(Path("elsewhere").resolve(), target_is_directory=True)
+    images, left_out = find_images(["photos"], Path("out"), recursive=True)
+    assert [image.name for image in images] == ["a", "gone"]  # which fails with a message of its own
+    assert describe_left_out(left_out) == (
+        "5 are left out: IMG_1.HEIC, IMG_2.heic (HEIC needs pip install pillow-heif); "
+        "b.DNG (a raw camera file: export it as JPEG or TIFF); clip.mov (a video: extract its frames as images); "
+        "more (a link to a folder: name it as an input)"
+    )
+    with pytest.raises(ValueError, match=r"no images in photos/\*\.DNG.*: 1 is left out: b\.DNG \(a raw camera file"):
+        find_images(["photos/*.DNG"], Path("out"), recursive=True)
