@@ -138,8 +138,10 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Tokens that the class aggregation sees: fewer classes are padded, and of more the best of a crop are taken; 0 for
     # the classes as they are.
     head.CLASS_TOKENS = 0
-    head.POOLING_SIZES = [2, 2]  # average pooling before each class aggregation, in training
-    head.POOLING_SIZES_TEST = [1, 1]  # the same, in inference
+    # Rows and columns of the kernel of the average pooling before each class aggregation, in training and in inference.
+    # (In the authors' code, POOLING_SIZES is both.)
+    head.POOLING_SIZES = [2, 2]
+    head.POOLING_SIZES_TEST = [1, 1]
     head.TEXT_GUIDANCE_PROJ_DIM = 128
     head.APPEARANCE_GUIDANCE_PROJ_DIM = 128
     head.DECODER_DIMS = [64, 32]
