@@ -78,7 +78,7 @@ def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> list
 
 def _expand(word: str, target: Path, recursive: bool) -> tuple[Path, list[Path]]:
     """Return the folder that names are relative to, and the images, both absolute."""
-    path = Path(word)
+    path = Path(word).expanduser()
     if path.is_dir():
         base = path.resolve()
         return base, _usable(_walk(base, recursive), base, target)
