@@ -29,9 +29,7 @@ def plain_attention(module: ClassAggregation, x: Tensor, guidance: Tensor, kind:
     return torch.cat(heads, dim=-1)
 
 
-def plain_aggregation(
-    module: ClassAggregation, x: Tensor, text: Tensor, kind: str, pooling: tuple[int, int]
-) -> Tensor:
+def plain_aggregation(module: ClassAggregation, x: Tensor, text: Tensor, kind: str, pooling: tuple[int, int]) -> Tensor:
     """`text` `(B, T, G)`. The padding is repeated and goes all the way through the block, like a class."""
     maps = x.permute(0, 1, 4, 2, 3)
     pooled = torch.stack([F.avg_pool2d(crop, pooling) for crop in maps])
