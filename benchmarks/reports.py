@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from benchmarks.harness import CALIBRATION_SIDE
-from catseg.arguments import positive
+from catseg.arguments import file_path, positive
 from catseg.atomic import atomic_path, json_text, write_json
 
 
@@ -128,7 +128,7 @@ def make_parser(script: str, description: str | None, *, rounds: int) -> argpars
     parser.add_argument("--threads", type=positive, default=threads, help="default: %(default)s")
     parser.add_argument("--rounds", type=positive, default=rounds, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON object to FILE too")
+    parser.add_argument("--save", type=file_path, metavar="FILE", help="write the JSON object to FILE too")
     parser.add_argument(
         "--compare", type=_saved_report, metavar="FILE", help="compare with an object that --save wrote earlier"
     )

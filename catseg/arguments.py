@@ -1,6 +1,7 @@
 """Types of command-line options, for `argparse`."""
 
 import argparse
+from pathlib import Path
 
 
 def positive(text: str) -> int:
@@ -13,3 +14,8 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return number
+
+
+def file_path(text: str) -> Path:
+    """Read a path whose leading ~, which shells leave in `--output=~/results`, is the home folder."""
+    return Path(text).expanduser()

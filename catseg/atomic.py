@@ -32,7 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     before stays as it was and the temporary one is removed. If the process is killed, it stays: see `remove_remains`.
 
     Args:
-        path: the file to write.
+        path: the file to write; a leading ~ is the home folder.
 
     Yields:
         The path to write to instead.
@@ -40,7 +40,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         OSError: if the folder cannot be made or the file not be put in place.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
     unique = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     temporary = target.with_name(f"{_temporary_start(target)}{unique}.partial{target.suffix}")

@@ -1,17 +1,23 @@
 """Every configuration key of CAT-Seg, with its default and unit. configs/base.yaml is the published v1 L recipe.
 
-Keys that Detectron2 already has keep Detectron2's meaning; keys that the authors' code has keep the authors'
-names. Guidance widths are not keys: the head derives them from the backbone's `output_shape()` and the CLIP model.
+Keys that Detectron2 already has keep Detectron2's meaning; keys that mean the same in the authors' code have the
+authors' names. Files in the authors' other keys can be read too (`read_config`). Guidance widths are not keys: the head
+derives them from the backbone's `output_shape()` and the CLIP model.
 """
 
-import difflib
-import re
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from catseg.config_values import assign, flat
 from catseg.errors import InputError
+from catseg.official_config import counterpart, is_official, translate
+
+logger = logging.getLogger(__name__)
 
 
 def add_catseg_config(cfg: CfgNode) -> None:
@@ -23,11 +29,25 @@ def add_catseg_config(cfg: CfgNode) -> None:
     _add_test_keys(cfg)
 
 
-def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode:
-    """Read a config file over Detectron2's and CAT-Seg's defaults.
+@dataclass(frozen=True)
+class ConfigReading:
+    """A config as it was read.
+
+    Attributes:
+        cfg: the config, still mutable.
+        notes: for a file that is written for the authors' code, what its keys and values became here, line by line;
+            empty for others.
+    """
+
+    cfg: CfgNode
+    notes: tuple[str, ...]
+
+
+def load_config(config_file: str | Path, options: Sequence[Any] = ()) -> CfgNode:
+    """Read a config file over Detectron2's and CAT-Seg's defaults, and log what `read_config` notes.
 
     Args:
-        config_file: a YAML file, which may name another one under `_BASE_`.
+        config_file: a YAML file, which may name another one under `_BASE_`. It may be written for the authors' code.
         options: overrides as a flat list, `["SOLVER.MAX_ITER", "100", ...]`.
 
     Returns:
@@ -35,46 +55,50 @@ def load_config(config_file: str | Path, options: Sequence[str] = ()) -> CfgNode
 
     Raises:
         FileNotFoundError: if `config_file` does not exist.
-        ValueError: if `options` does not hold pairs, or the file or `options` names a key that does not exist or gives
-            it a value of another type.
+        ValueError: if `options` does not hold pairs, the file or `options` names a key that does not exist or gives it
+            a value that it cannot take (`catseg.config_values.typed_value` has the rules), or a file that is written
+            for the authors' code asks for something that is not possible here.
     """
-    path = Path(config_file)
+    reading = read_config(config_file, options)
+    for note in reading.notes:
+        logger.info("%s", note)
+    return reading.cfg
+
+
+def read_config(config_file: str | Path, options: Sequence[Any] = ()) -> ConfigReading:
+    """Read a config file. Arguments and errors as `load_config`.
+
+    A file that names any key that only the authors' code has, itself or in its `_BASE_`, is read as that code reads it:
+    over the authors' defaults, options included (see `catseg.official_config`).
+    """
+    path = Path(config_file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no config file {path}; the shipped ones are in configs/")
     if len(options) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {len(options)} words: {list(options)}")
+    overrides = dict(zip(options[::2], options[1::2], strict=True))
     cfg = get_cfg()
     add_catseg_config(cfg)
     try:
-        cfg.merge_from_file(str(path), allow_unsafe=False)  # by default, Detectron2 runs code that a config file holds
-    except Exception as error:  # yacs and PyYAML raise many kinds, for the file and for those under `_BASE_`
-        raise InputError(f"{path} is not a usable config: {_explained(cfg, error)}") from error
+        # By default, Detectron2 runs code that a config file holds.
+        values = dict(flat(CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)))
+        if values.get("VERSION", cfg.VERSION) != cfg.VERSION:
+            raise InputError(f"VERSION is {values['VERSION']!r}, but only configs of version {cfg.VERSION} can be read")
+        if is_official(values):
+            translation = translate({**values, **overrides}, known=[key for key, _ in flat(cfg)])
+            assign(cfg, translation.values)
+            return ConfigReading(cfg, translation.notes)
+        assign(cfg, values)
+    except Exception as error:  # PyYAML and fvcore raise many kinds, for the file and for those under `_BASE_`
+        raise InputError(f"{path} is not a usable config: {error or type(error).__name__}") from error
+    for key in overrides:
+        if instead := counterpart(key):
+            raise InputError(f"{key} is a key of the authors' code, and {path} is not written for it: {instead}")
     try:
-        cfg.merge_from_list(list(options))
-    except Exception as error:
-        raise InputError(f"{_explained(cfg, error)} (overrides: {' '.join(options)})") from error
-    return cfg
-
-
-def _explained(cfg: CfgNode, error: Exception) -> str:
-    """What went wrong, with the keys that were probably meant where one does not exist."""
-    message = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
-    unknown = re.search(r"Non-existent (?:config )?key: (\S+)", message)
-    if unknown:
-        close = difflib.get_close_matches(unknown[1].upper(), _keys(cfg), n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "catseg/config.py lists this project's keys"
-        return f"no config key {unknown[1]}; {hint}"
-    if "<class 'tuple'> vs. <class 'str'>" in message:
-        return f"{message}; lists of names are written \"('name',)\""
-    return message
-
-
-def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
-    return [
-        key
-        for name, value in cfg.items()
-        for key in (_keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [f"{prefix}{name}"])
-    ]
+        assign(cfg, overrides)
+    except ValueError as error:
+        raise InputError(f"{error} (overrides: {' '.join(map(str, options))})") from error
+    return ConfigReading(cfg, ())
 
 
 def _add_model_keys(cfg: CfgNode) -> None:
@@ -138,8 +162,10 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Tokens that the class aggregation sees: fewer classes are padded, and of more the best of a crop are taken; 0 for
     # the classes as they are.
     head.CLASS_TOKENS = 0
-    head.POOLING_SIZES = [2, 2]  # average pooling before each class aggregation, in training
-    head.POOLING_SIZES_TEST = [1, 1]  # the same, in inference
+    # Rows and columns of the kernel of the average pooling before each class aggregation, in training and in inference.
+    # (In the authors' code, POOLING_SIZES is both.)
+    head.POOLING_SIZES = [2, 2]
+    head.POOLING_SIZES_TEST = [1, 1]
     head.TEXT_GUIDANCE_PROJ_DIM = 128
     head.APPEARANCE_GUIDANCE_PROJ_DIM = 128
     head.DECODER_DIMS = [64, 32]
@@ -149,6 +175,10 @@ def _add_head_keys(cfg: CfgNode) -> None:
 
 
 def _add_data_keys(cfg: CfgNode) -> None:
+    # Class names in place of the data sets' own, in the same order, as `catseg.vocabulary` takes them: the name of a
+    # shipped vocabulary, or a .json or .txt file. "" for the data sets' own.
+    cfg.DATASETS.TRAIN_CLASSES = ""
+    cfg.DATASETS.TEST_CLASSES = ""
     cfg.INPUT.COLOR_AUG_SSD = True
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
 

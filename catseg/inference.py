@@ -165,10 +165,11 @@ class Predictor:
         The model runs on `MODEL.DEVICE`, or, with a warning, on the CPU where that is a GPU and the machine has none.
 
         Args:
-            config_file: a YAML file.
+            config_file: a YAML file, which may be written for the authors' code.
             options: overrides as a flat list: `["MODEL.WEIGHTS", "model.pth"]`.
             classes: what is looked for until a call says otherwise, as `catseg.vocabulary.load_vocabulary` takes it;
-                by default the classes of the first data set in `DATASETS.TEST`, if there is one.
+                by default `DATASETS.TEST_CLASSES`, or else the classes of the first data set in `DATASETS.TEST`, if
+                there is one.
 
         Returns:
             The predictor. Without trained weights its results are random, and a warning says so.
@@ -208,7 +209,7 @@ class Predictor:
             FloatingPointError: if the scores are not numbers.
         """
         vocabulary = self._vocabulary(classes)
-        rgb = read_image(image) if isinstance(image, str | Path) else to_rgb(image)
+        rgb = read_image(Path(image).expanduser()) if isinstance(image, str | Path) else to_rgb(image)
         inputs = [inference_sample(rgb, self.resize)]
         with self._lock, torch.inference_mode():
             if vocabulary != self.model.classes:
@@ -247,7 +248,9 @@ class Predictor:
 
 
 def _default_classes(cfg: CfgNode) -> Vocabulary | None:
-    """Return the classes of the first data set that is tested on, None if there is none."""
+    """Return DATASETS.TEST_CLASSES, or else the classes of the first data set that is tested on, None without any."""
+    if cfg.DATASETS.TEST_CLASSES:
+        return load_vocabulary(cfg.DATASETS.TEST_CLASSES)
     if not cfg.DATASETS.TEST:
         return None
     register_datasets()

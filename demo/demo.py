@@ -48,6 +48,10 @@ exit status:
 logger = logging.getLogger("demo")
 
 
+def _expanded(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; leaves the process with status 2 if it is wrong."""
     parser = argparse.ArgumentParser(
@@ -59,7 +63,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--input", required=True, nargs="+", metavar="PATH", help="files, folders or (quoted) glob patterns"
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="is made if it does not exist")
+    parser.add_argument(
+        "--output", required=True, type=_expanded, metavar="FOLDER", help="is made if it does not exist"
+    )
     parser.add_argument("--recursive", action="store_true", help="go into subfolders of folders")
     parser.add_argument(
         "--classes",

@@ -88,7 +88,7 @@ def _reason(path: Path) -> str:
 
 def _expand(word: str, target: Path, recursive: bool) -> tuple[Path, list[Path], dict[str, str]]:
     """Return the folder that names are relative to, the images, and why other files are none, all absolute."""
-    path = Path(word)
+    path = Path(word).expanduser()
     if path.is_dir():
         base = path.resolve()
         return base, *_sort_out(_visible(_walk(base, recursive), base, target))

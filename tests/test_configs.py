@@ -91,8 +91,8 @@ def test_published_setting() -> None:
         (["QQQ.WWW", "1"], r"no config key QQQ.WWW; catseg/config.py lists"),
         (["FOO", "1"], r"no config key FOO"),
         (["model.weights", "x"], r"no config key model.weights; did you mean MODEL.WEIGHTS"),
-        (["DATASETS.TEST", "ade"], r"lists of names are written \"\('name',\)\""),
-        (["SOLVER.MAX_ITER", "many"], r"SOLVER.MAX_ITER"),
+        (["SOLVER.MAX_ITER", "many"], r"^SOLVER.MAX_ITER is 'many', expected a whole number \(overrides: SOLVER"),
+        (["MODEL.CLIP", "ViT-B-16"], r"MODEL.CLIP is 'ViT-B-16', expected keys of its own below it"),
     ],
 )
 def test_bad_overrides_are_named(options: list[str], message: str) -> None:

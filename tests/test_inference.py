@@ -10,6 +10,7 @@ from detectron2.data.transforms import AugmentationList
 from PIL import Image
 
 from catseg.inference import Predictor, Segmentation
+from catseg.vocabulary import load_vocabulary
 from tests.tiny import option_words, tiny_model, tiny_options
 
 CONFIG = Path(__file__).parents[1] / "configs" / "catseg_ade150.yaml"
@@ -217,6 +218,8 @@ def test_classes_of_a_config(options):
     assert classes("('moon_test',)", classes="cat, dog") == ("cat", "dog")
     with pytest.raises(ValueError, match="no data set is registered as 'moon_test'"):
         classes("('moon_test',)")
+    named = Predictor.from_config(CONFIG, [*options, "DATASETS.TEST_CLASSES", "pascal_voc_20"]).classes
+    assert named == load_vocabulary("pascal_voc_20")
 
 
 def test_missing_files(tmp_path, options):

@@ -16,6 +16,7 @@ from PIL import Image
 import train_net
 from catseg.engine.setup import argument_parser, setup
 from catseg.engine.trainer import Trainer
+from tests.authors_configs import EVALUATION, write_authors_config
 from tests.miniature import make_miniature_ade20k, make_miniature_coco_stuff
 from tests.tiny import option_words, tiny_options
 
@@ -108,6 +109,22 @@ def test_weights_are_evaluated_and_predictions_written(workplace, trained):
     for kind in ("labels", "overlays"):
         assert len(list((folder / "evaluation" / "ade20k_150_test_sem_seg" / kind).iterdir())) == 2
     assert (folder / "eval_config.yaml").is_file()
+
+
+def test_the_authors_config_and_command_line_give_the_same(workplace, trained, tmp_path):
+    folder, environment = workplace
+    # The network is the tiny one, in the authors' keys where they have one.
+    tiny = {key: value for key, value in tiny_options(folder).items() if key != "MODEL.WEIGHTS"}
+    tiny["MODEL.PROMPT_ENSEMBLE_TYPE"] = tiny.pop("MODEL.CLIP.TEMPLATES")
+    tiny |= {"INPUT.SIZE_DIVISIBILITY": 64, "OUTPUT_DIR": tmp_path / "out"}
+    command = [sys.executable, ROOT / "train_net.py", "--config", write_authors_config(tmp_path, "v1_large")]
+    command += ["--num-gpus", "1", "--dist-url", "auto", "--eval-only", *EVALUATION]
+    command += ["MODEL.WEIGHTS", trained / "model_final.pth", *option_words(tiny)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert scores(tmp_path / "out") == scores(trained)
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert "MODEL.SEM_SEG_HEAD.TEST_CLASS_JSON 'datasets/ade150.json' -> DATASETS.TEST_CLASSES 'ade20k_150'" in log
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class HeadSizes:
     text_guidance_dim: int
     decoder_dims: Sequence[int]
     decoder_guidance_dims: Sequence[int]
-    pooling: Sequence[int]
+    pooling: Sequence[int]  # rows and columns of the kernel, the same in every layer
     pooling_test: Sequence[int]
 
 
@@ -140,9 +140,9 @@ class ClassAttention(Attention):
 class ClassAggregation(nn.Module):
     """A transformer block over the classes of each pixel."""
 
-    def __init__(self, sizes: HeadSizes, pooling: int, pooling_test: int) -> None:
+    def __init__(self, sizes: HeadSizes) -> None:
         super().__init__()
-        self.pooling, self.pooling_test = pooling, pooling_test
+        self.pooling, self.pooling_test = tuple(sizes.pooling), tuple(sizes.pooling_test)
         self.norm1 = nn.LayerNorm(sizes.dim)
         self.attn = ClassAttention(sizes.dim, sizes.text_guidance_dim, sizes.heads)
         self.norm2 = nn.LayerNorm(sizes.dim)
@@ -165,10 +165,10 @@ class ClassAggregation(nn.Module):
 class Layer(nn.Module):
     """Spatial, then class aggregation."""
 
-    def __init__(self, sizes: HeadSizes, pooling: int, pooling_test: int) -> None:
+    def __init__(self, sizes: HeadSizes) -> None:
         super().__init__()
         self.spatial = SpatialAggregation(sizes)
-        self.class_ = ClassAggregation(sizes, pooling, pooling_test)
+        self.class_ = ClassAggregation(sizes)
 
     def forward(self, x: Tensor, appearance: Tensor, text: Tensor) -> Tensor:
         """Map `(B, D, T, H, W)` to the same shape."""
@@ -242,9 +242,7 @@ class PlainAggregator(nn.Module):
         super().__init__()
         self.cost_embedding = Embedding(sizes)
         self.guidance = Guidance(sizes)
-        self.layers = nn.ModuleList(
-            [Layer(sizes, *pair) for pair in zip(sizes.pooling, sizes.pooling_test, strict=True)]
-        )
+        self.layers = nn.ModuleList([Layer(sizes) for _ in range(sizes.layers)])
         self.decoder = Decoder(sizes)
 
     def forward(self, dense: Tensor, maps: Sequence[Tensor], text: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.multiprocessing import ProcessRaisedException
 
-from catseg.arguments import positive
+from catseg.arguments import file_path, positive
 from catseg.benchmark.page import write_page
 from catseg.benchmark.pair_evaluation import LastModel, evaluate_pair
 from catseg.benchmark.plan import Pair, find_datasets, find_models
@@ -226,7 +226,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--models", required=True, nargs="+", metavar="MODEL", help="see below")
     parser.add_argument("--datasets", required=True, nargs="+", metavar="DATASET", help="see below")
     parser.add_argument(
-        "--output", type=Path, default=Path("output/benchmark"), metavar="FOLDER", help="(default: %(default)s)"
+        "--output", type=file_path, default=Path("output/benchmark"), metavar="FOLDER", help="(default: %(default)s)"
     )
     parser.add_argument(
         "--num-gpus", type=positive, default=1, metavar="N", help="GPUs to use; without any, processes (default: 1)"

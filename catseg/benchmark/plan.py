@@ -112,7 +112,7 @@ def _find_model(word: str) -> Model:
             f"no published model is called {word!r}; {_suggest(word, PUBLISHED)}; "
             "a model of your own is given as CONFIG.yaml:WEIGHTS"
         )
-    config = Path(own["config"])
+    config = Path(own["config"]).expanduser()
     if not config.is_file():
         raise InputError(f"the model {word!r} needs the config file {config}, which is not there")
     return Model((own["name"] or config.stem).strip(), config, own["weights"])

@@ -37,11 +37,18 @@ def register_datasets(root: str | Path | None = None) -> None:
         _register(spec, folder)
 
 
-def dataset_vocabulary(name: str) -> Vocabulary:
+def dataset_vocabulary(name: str, replacement: str = "") -> Vocabulary:
     """Return the classes of a registered data set: its `stuff_classes`, whose entries are as in any list of classes.
 
+    Args:
+        name: of the data set.
+        replacement: what `load_vocabulary` takes, to call the same classes, in the same order, by other names; "" for
+            the data set's own.
+
     Raises:
-        ValueError: if there is no such data set, or its `stuff_classes` are no list of classes.
+        FileNotFoundError: if `replacement` is a file that does not exist.
+        ValueError: if there is no such data set, its `stuff_classes` are no list of classes, or `replacement` is not
+            usable or contradicts them: it has more or fewer names, or the same ones in another order.
     """
     if name not in MetadataCatalog.list():
         raise InputError(f"no data set is registered as {name!r}")
@@ -51,7 +58,23 @@ def dataset_vocabulary(name: str) -> Vocabulary:
             f"stuff_classes of the data set {name} must be a list of class names, got {type(classes).__name__}: "
             f"MetadataCatalog.get({name!r}).set(stuff_classes=[...])"
         )
-    return load_vocabulary(classes, origin=f"stuff_classes of the data set {name}")
+    own = load_vocabulary(classes, origin=f"stuff_classes of the data set {name}")
+    return _renamed(name, own, load_vocabulary(replacement)) if replacement else own
+
+
+def _renamed(dataset: str, own: Vocabulary, names: Vocabulary) -> Vocabulary:
+    if len(names) != len(own):
+        raise InputError(
+            f"{names.origin} has {len(names)} names, but the data set {dataset} has {len(own)} classes: name the list "
+            "that belongs to it"
+        )
+    moved = [place for place, (name, before) in enumerate(zip(names, own, strict=True)) if name != before]
+    if moved and sorted(names) == sorted(own):
+        raise InputError(
+            f"{names.origin} has the classes of the data set {dataset} in another order: {names[moved[0]]!r} is in the "
+            f"place of {own[moved[0]]!r}"
+        )
+    return names
 
 
 def _register(spec: DatasetSpec, root: Path) -> None:

@@ -82,12 +82,12 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
 
 
 def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
-    """Evaluate on every dataset of DATASETS.TEST with that dataset's own classes.
+    """Evaluate on every dataset of DATASETS.TEST, with its own class names or those of DATASETS.TEST_CLASSES.
 
     The main process writes `results.json` and `results.md` to OUTPUT_DIR.
 
     Args:
-        cfg: read are DATASETS.TEST, OUTPUT_DIR and what the loader and evaluator take.
+        cfg: read are DATASETS.TEST and TEST_CLASSES, OUTPUT_DIR and what the loader and evaluator take.
         model: not wrapped for distributed training; its vocabulary is replaced.
         weights: what the report calls the weights.
 
@@ -96,7 +96,7 @@ def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
     """
     results: Results = {}
     for name in cfg.DATASETS.TEST:
-        model.set_vocabulary(dataset_vocabulary(name))
+        model.set_vocabulary(dataset_vocabulary(name, cfg.DATASETS.TEST_CLASSES))
         predictor = LabelPredictor(model)
         results[name] = inference_on_dataset(predictor, build_test_loader(cfg, name), build_evaluator(cfg, name))
     if results and comm.is_main_process():

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from catseg.atomic import atomic_path
 from catseg.checkpoint.files import last_checkpoint
+from catseg.config_values import flat
 from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ TAKE_EFFECT = (
     "CUDNN_BENCHMARK",
     "DATALOADER.NUM_WORKERS",
     "DATASETS.TEST",
+    "DATASETS.TEST_CLASSES",
     "INPUT.MAX_SIZE_TEST",
     "INPUT.MIN_SIZE_TEST",
     "MODEL.ACTIVATION_CHECKPOINTING",
@@ -81,13 +83,13 @@ def changed_options(cfg: CfgNode) -> dict[str, tuple[Any, Any]]:
     if not path.is_file():
         return {}
     try:
-        before = _flat(CfgNode.load_cfg(path.read_text(encoding="utf-8")))
+        before = dict(flat(CfgNode.load_cfg(path.read_text(encoding="utf-8"))))
     except Exception as error:  # yacs and PyYAML raise many kinds
         raise InputError(
             f"{path} is damaged, so that --resume cannot compare its options: write the run's into it, or delete it "
             f"to resume unchecked ({type(error).__name__})"
         ) from error
-    now = _flat(CfgNode.load_cfg(cfg.dump()))  # tuples become lists, as in the file
+    now = dict(flat(CfgNode.load_cfg(cfg.dump())))  # tuples become lists, as in the file
     return {key: (before[key], value) for key, value in now.items() if key in before and before[key] != value}
 
 
@@ -115,10 +117,3 @@ def _takes_effect(key: str) -> bool:
 
 def _listed(changed: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(f"{key} {now!r} (was {before!r})" for key, (before, now) in changed.items())
-
-
-def _flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

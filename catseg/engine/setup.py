@@ -23,7 +23,7 @@ from catseg.build import check_names, usable_device
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
 from catseg.checkpoint.sources import fetch, hub_file
-from catseg.config import load_config
+from catseg.config import load_config, read_config
 from catseg.console import add_debug_option, quieten_console
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import dataset_vocabulary, register_datasets
@@ -131,6 +131,8 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
     logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))
     if comm.is_main_process():
+        for note in read_config(args.config_file, args.opts or []).notes:
+            logger.info("%s", note)
         if not (args.eval_only or args.resume) and (folder / CONFIG_FILE).is_file():
             logger.warning("%s holds the log of an earlier run: if that still runs, stop one of them", folder)
         if args.resume and not args.eval_only and last_checkpoint(folder):
@@ -218,11 +220,13 @@ def _check_data(cfg: CfgNode, *, training: bool) -> None:
         raise InputError("DATASETS.TRAIN is empty: name the dataset to train on")
     if not training and not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty: name the datasets to evaluate on")
-    for name in (*(cfg.DATASETS.TRAIN if training else ()), *cfg.DATASETS.TEST):
+    datasets = cfg.DATASETS
+    classes = dict.fromkeys(datasets.TRAIN, datasets.TRAIN_CLASSES) if training else {}
+    for name, replacement in [*classes.items(), *((name, datasets.TEST_CLASSES) for name in datasets.TEST)]:
         if name not in DatasetCatalog.list():
             close = difflib.get_close_matches(name, DatasetCatalog.list())
             raise InputError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
-        dataset_vocabulary(name)  # for its own checks
+        dataset_vocabulary(name, replacement)  # for its own checks
         if not DatasetCatalog.get(name):
             raise FileNotFoundError(f"dataset {name} holds no images")
     if training:

@@ -103,7 +103,8 @@ class Trainer(DefaultTrainer):
         Raises:
             SystemExit: with status 130 after Ctrl-C, having said how to resume.
         """
-        self._plain_model.set_train_vocabulary(dataset_vocabulary(self.cfg.DATASETS.TRAIN[0]))
+        datasets = self.cfg.DATASETS
+        self._plain_model.set_train_vocabulary(dataset_vocabulary(datasets.TRAIN[0], datasets.TRAIN_CLASSES))
         try:
             return super().train()
         except KeyboardInterrupt:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from catseg.arguments import file_path
 from catseg.checkpoint.official import CAT_SEG
 from catseg.console import add_debug_option, debugging
 from catseg.modeling.aggregation.aggregator import AggregationLayer, Aggregator
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "cases", nargs="+", metavar="CASE.npz", type=Path, help="reference case of CAT-Seg or a backbone"
+        "cases", nargs="+", metavar="CASE.npz", type=file_path, help="reference case of CAT-Seg or a backbone"
     )
     parser.add_argument("--device", default="cpu", help="torch device to compute on (default: %(default)s)")
     add_debug_option(parser)

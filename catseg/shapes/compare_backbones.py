@@ -24,6 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from catseg.arguments import file_path
 from catseg.atomic import atomic_path, write_json
 from catseg.config import load_config
 from catseg.console import add_debug_option
@@ -219,9 +220,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     known = list(backbone_options())
-    parser.add_argument("--output", type=Path, default=Path("output/shapes"), help="folder (default: %(default)s)")
+    parser.add_argument("--output", type=file_path, default=Path("output/shapes"), help="folder (default: %(default)s)")
     parser.add_argument(
-        "--config-file", type=Path, default=Path("configs/catseg_shapes.yaml"), help="(default: %(default)s)"
+        "--config-file", type=file_path, default=Path("configs/catseg_shapes.yaml"), help="(default: %(default)s)"
     )
     parser.add_argument("--backbones", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
     parser.add_argument(

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 import torch
 from tqdm import tqdm
 
+from catseg.arguments import file_path
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.errors import RunError
 from catseg.shapes.contact_sheet import write_contact_sheet
@@ -156,9 +157,9 @@ Segment images with a trained model, into any classes:
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line. `command` is how to type it again."""
     parser = argparse.ArgumentParser(prog="python -m catseg.shapes.demo", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output", type=Path, default=Path("output/shapes"), help="folder (default: %(default)s)")
+    parser.add_argument("--output", type=file_path, default=Path("output/shapes"), help="folder (default: %(default)s)")
     parser.add_argument(
-        "--config-file", type=Path, default=Path("configs/catseg_shapes.yaml"), help="(default: %(default)s)"
+        "--config-file", type=file_path, default=Path("configs/catseg_shapes.yaml"), help="(default: %(default)s)"
     )
     parser.add_argument("--short", action="store_true", help="one short run, to see that everything works")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="two runs for each (default: 0)")

@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from catseg.arguments import file_path
 from catseg.atomic import write_json
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.dataset_specs import datasets_root
@@ -119,7 +120,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(prog="python -m catseg.shapes.generate", description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--root",
-        type=Path,
+        type=file_path,
         help="folder of all data sets, these go into its shapes/ (default: $DETECTRON2_DATASETS, or else datasets)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")

@@ -22,6 +22,7 @@ from open_clip.model import CLIP
 from safetensors.torch import save
 from tqdm import tqdm
 
+from catseg.arguments import file_path
 from catseg.atomic import atomic_path, write_json
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.errors import RunError
@@ -149,7 +150,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     default = Pretraining()
     parser = argparse.ArgumentParser(prog="python -m catseg.shapes.pretrain_clip", description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "--output", type=Path, default=Path("output/shapes/clip/default-seed0"), help="(default: %(default)s)"
+        "--output", type=file_path, default=Path("output/shapes/clip/default-seed0"), help="(default: %(default)s)"
     )
     parser.add_argument("--steps", type=int, default=default.schedule.steps, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="(default: %(default)s)")

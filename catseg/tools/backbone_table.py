@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from catseg.arguments import positive
+from catseg.arguments import file_path, positive
 from catseg.atomic import write_json
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.modeling import backbones
@@ -191,7 +190,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-timing", action="store_true", help="leave the times out")
     parser.add_argument("--runs", type=positive, default=5, help="timed runs per backbone (default: %(default)s)")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE too")
+    parser.add_argument("--json", type=file_path, metavar="FILE", help="write the rows to FILE too")
     add_debug_option(parser)
     return parser.parse_args(argv)
 

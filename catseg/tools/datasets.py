@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from catseg.arguments import positive
+from catseg.arguments import file_path, positive
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.dataset_specs import BENCHMARKS, DatasetSpec, datasets_root
 from catseg.data.downloads import Download
@@ -158,7 +158,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     commands.add_parser("list", parents=[common], help="names, classes and folders")
     status = commands.add_parser("status", parents=[common], help="what is there, what is missing, what comes next")
     status.add_argument(
-        "--root", type=Path, help="folder of all data sets; default: $DETECTRON2_DATASETS, or else datasets"
+        "--root", type=file_path, help="folder of all data sets; default: $DETECTRON2_DATASETS, or else datasets"
     )
     status.add_argument("--verify", action="store_true", help="compare all files with their checksums")
     status.add_argument("--workers", type=positive, default=_WORKERS, help="threads for --verify; default: %(default)s")

@@ -82,6 +82,21 @@ def test_a_benchmark_states_its_synonyms():
     assert dataset_vocabulary(name).synonyms[1] == ("building", "edifice")
 
 
+def test_classes_may_go_by_other_names(mine, tmp_path):
+    mine.stuff_classes = ["grass", "sofa", "cat"]
+    names = tmp_path / "names.json"
+    names.write_text('["grass, lawn", "sofa", "cat "]')
+    assert dataset_vocabulary("mine", str(names)).synonyms == (("grass", "lawn"), ("sofa",), ("cat",))
+    names.write_text('["grass", "sofa"]')
+    with pytest.raises(ValueError, match=r"names.json has 2 names, but the data set mine has 3 classes"):
+        dataset_vocabulary("mine", str(names))
+    names.write_text('["grass", "cat", "sofa"]')
+    with pytest.raises(ValueError, match=r"mine in another order: 'cat' is in the place of 'sofa'"):
+        dataset_vocabulary("mine", str(names))
+    with pytest.raises(FileNotFoundError, match=r"absent.json"):
+        dataset_vocabulary("mine", str(tmp_path / "absent.json"))
+
+
 @pytest.mark.parametrize("classes", [None, {0: "a", 1: "b"}, "dog, cat"])
 def test_classes_of_a_dataset_are_a_list(mine, classes):
     if classes is not None:

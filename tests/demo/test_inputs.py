@@ -34,6 +34,12 @@ def test_a_folder():
     assert first.path == Path.cwd() / "photos" / "a.JPG"
 
 
+def test_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    touch("home/photos/a.jpg")
+    assert names("~/photos") == names("~/photos/*.jpg") == names("~/photos/a.jpg") == ["a"]
+
+
 def test_files():
     touch("photos/a.jpg", "photos/b", "other/c.png")
     assert names("photos/a.jpg") == ["a"]

@@ -146,6 +146,13 @@ def test_classes_of_a_dataset_are_checked(arguments, other_dataset, classes, mes
         setup(arguments({"eval_only": True}, DATASETS__TEST=("other",)))
 
 
+@pytest.mark.parametrize("kind", ["TRAIN", "TEST"])
+def test_names_that_contradict_a_dataset_are_an_error(arguments, kind):
+    with pytest.raises(ValueError, match=r"has 20 names, but the data set toy_\w+ has 3 classes"):
+        setup(arguments(**{f"DATASETS__{kind}_CLASSES": "pascal_voc_20"}))
+    setup(arguments({"eval_only": True}, DATASETS__TRAIN_CLASSES="pascal_voc_20"))
+
+
 def test_an_empty_dataset_is_an_error(arguments, other_dataset):
     other_dataset.clear()
     with pytest.raises(FileNotFoundError, match="other holds no images"):

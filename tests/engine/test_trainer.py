@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import DefaultTrainer
 
 from catseg.engine.trainer import Trainer
 from catseg.engine.training_step import TrainingStep
@@ -159,6 +160,20 @@ def test_each_test_set_is_evaluated_with_its_own_classes(toy_config, monkeypatch
     assert "IoU-grass" in results["toy_test"]["sem_seg"]
     assert model.classes == tuple(MetadataCatalog.get("toy_test").stuff_classes)
     assert not model.training
+
+
+def test_classes_of_training_and_test_sets_may_go_by_other_names(toy_config, tmp_path, monkeypatch):
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.json").write_text(json.dumps([f"{name} lawn", f"{name} stone", f"{name} sky"]))
+    files = {f"DATASETS__{name.upper()}_CLASSES": str(tmp_path / f"{name}.json") for name in ("train", "test")}
+    trainer = Trainer(toy_config(**files))
+    monkeypatch.setattr(DefaultTrainer, "train", lambda self: self.test(self.cfg, self.model))
+    trained_with = []
+    monkeypatch.setattr(trainer.model, "set_train_vocabulary", trained_with.append)
+    results = trainer.train()
+    assert trained_with == [("train lawn", "train stone", "train sky")]
+    assert trainer.model.classes == ("test lawn", "test stone", "test sky")
+    assert "IoU-grass" in results["sem_seg"]  # as the data set calls it
 
 
 def test_evaluation_leaves_the_training_vocabulary_and_mode(toy_config):

@@ -4,6 +4,7 @@ Shapes: B crops, T classes, H x W cells, N cells in one axis, D channels, G guid
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -85,8 +86,8 @@ class ClassAggregation(nn.Module):
         guidance_dim: int,
         heads: int,
         attention_type: str = "linear",
-        pooling: int = 1,
-        pooling_test: int = 1,
+        pooling: Sequence[int] = (1, 1),
+        pooling_test: Sequence[int] = (1, 1),
         class_tokens: int = 0,
     ) -> None:
         """Build the block.
@@ -96,7 +97,7 @@ class ClassAggregation(nn.Module):
             guidance_dim: width G of the text guidance.
             heads: attention heads.
             attention_type: `linear` or `full` (softmax).
-            pooling: side of the average pooling in training, in tokens.
+            pooling: rows and columns of the kernel of the average pooling in training, in tokens.
             pooling_test: the same in inference.
             class_tokens: tokens to pad the classes to; 0 for no padding.
 
@@ -104,7 +105,7 @@ class ClassAggregation(nn.Module):
             ValueError: for an unknown `attention_type`.
         """
         super().__init__()
-        self.pooling, self.pooling_test, self.class_tokens = pooling, pooling_test, class_tokens
+        self.pooling, self.pooling_test, self.class_tokens = tuple(pooling), tuple(pooling_test), class_tokens
         self.norm1 = nn.LayerNorm(dim)
         self.attn = GuidedClassAttention(dim=dim, guidance_dim=guidance_dim, heads=heads, attention_type=attention_type)
         self.norm2 = nn.LayerNorm(dim)
@@ -141,7 +142,7 @@ class ClassAggregation(nn.Module):
         pooled = _pool(x, pooling)
         cells = pooled.flatten(2, 3)
         size = max(1, cells.shape[2] * classes_per_chunk // classes)
-        if pooling == 1:
+        if pooling == (1, 1):
             out = map_chunks(
                 lambda piece: piece + checkpointed(run_block, piece), cells, dim=2, size=size, in_place=True
             )
@@ -161,14 +162,14 @@ class ClassAggregation(nn.Module):
         return self.attn.repeat(self.norm1(self.padding_tokens), self.padding_guidance, count=count)
 
 
-def _pool(x: Tensor, size: int) -> Tensor:
-    """Average-pool maps `(B, T, H, W, D)` by `size`; rows and columns that do not fill a cell are dropped."""
-    if size == 1:
+def _pool(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
+    """Average-pool maps `(B, T, H, W, D)` by `kernel`; rows and columns that do not fill a cell are dropped."""
+    if kernel == (1, 1):
         return x
-    rows, columns = (side // size * size for side in x.shape[2:4])
+    rows, columns = (side // size * size for side, size in zip(x.shape[2:4], kernel, strict=True))
     if not rows or not columns:
-        raise InputError(f"POOLING_SIZES {size} is larger than FEATURE_RESOLUTION {list(x.shape[2:4])}")
-    return reduce(x[:, :, :rows, :columns], "b t (h i) (w j) d -> b t h w d", "mean", i=size, j=size)
+        raise InputError(f"POOLING_SIZES {list(kernel)} is larger than FEATURE_RESOLUTION {list(x.shape[2:4])}")
+    return reduce(x[:, :, :rows, :columns], "b t (h i) (w j) d -> b t h w d", "mean", i=kernel[0], j=kernel[1])
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -58,7 +58,7 @@ class CATSegHead(nn.Module):
             num_heads: attention heads of both.
             window_size: side of the spatial aggregation's windows, in cells.
             attention_type: of the class aggregation, `linear` or `full`.
-            pooling: per layer, pooling before the class aggregation in training, in cells.
+            pooling: rows and columns, in cells, of the average pooling before each class aggregation, in training.
             pooling_test: the same in inference.
             text_guidance_dim: width of the projected text guidance.
             appearance_guidance_dim: width of the projected appearance guidance.
@@ -75,16 +75,11 @@ class CATSegHead(nn.Module):
             ValueError: if lists do not fit each other or the backbone, naming the config key.
         """
         super().__init__()
-        if len(pooling) != num_layers or len(pooling_test) != num_layers:
-            raise InputError(
-                f"POOLING_SIZES {list(pooling)} and POOLING_SIZES_TEST {list(pooling_test)} need one entry for each of "
-                f"NUM_LAYERS {num_layers}"
-            )
-        if window_size < 1 or min(*pooling, *pooling_test) < 1:
-            raise InputError(
-                f"WINDOW_SIZES, POOLING_SIZES and POOLING_SIZES_TEST must be positive, got {window_size}, "
-                f"{list(pooling)} and {list(pooling_test)}"
-            )
+        for key, kernel in (("POOLING_SIZES", pooling), ("POOLING_SIZES_TEST", pooling_test)):
+            if len(kernel) != 2 or min(kernel) < 1:
+                raise InputError(f"{key} are rows and columns of a kernel, the same in every layer, got {list(kernel)}")
+        if window_size < 1:
+            raise InputError(f"WINDOW_SIZES must be positive, got {window_size}")
         if num_heads < 1 or hidden_dim % num_heads:
             raise InputError(f"HIDDEN_DIMS must be a multiple of NUM_HEADS, got {hidden_dim} and {num_heads}")
         if class_tokens < 0 or max_classes_test < 0:
@@ -117,12 +112,12 @@ class CATSegHead(nn.Module):
                         guidance_dim=text_guidance_dim,
                         heads=num_heads,
                         attention_type=attention_type,
-                        pooling=train_size,
-                        pooling_test=test_size,
+                        pooling=pooling,
+                        pooling_test=pooling_test,
                         class_tokens=class_tokens,
                     ),
                 )
-                for train_size, test_size in zip(pooling, pooling_test, strict=True)
+                for _ in range(num_layers)
             ],
             decoder=UpsamplingDecoder(in_dim=hidden_dim, dims=decoder_dims, guidance_dims=decoder_guidance_dims),
             max_classes=class_tokens,

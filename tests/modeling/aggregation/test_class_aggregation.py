@@ -29,7 +29,7 @@ def plain_attention(module: ClassAggregation, x: Tensor, guidance: Tensor, kind:
     return torch.cat(heads, dim=-1)
 
 
-def plain_aggregation(module: ClassAggregation, x: Tensor, text: Tensor, kind: str, pooling: int) -> Tensor:
+def plain_aggregation(module: ClassAggregation, x: Tensor, text: Tensor, kind: str, pooling: tuple[int, int]) -> Tensor:
     """`text` `(B, T, G)`. The padding is repeated and goes all the way through the block, like a class."""
     maps = x.permute(0, 1, 4, 2, 3)
     pooled = torch.stack([F.avg_pool2d(crop, pooling) for crop in maps])
@@ -62,17 +62,17 @@ def aggregation(**options: Any) -> ClassAggregation:
 @settings(max_examples=30, deadline=None)
 @given(
     kind=st.sampled_from(["linear", "full"]),
-    pooling=st.sampled_from([1, 2]),
+    pooling=st.sampled_from([(1, 1), (2, 2), (1, 2), (3, 1), (2, 5)]),
     classes=st.integers(1, 5),
     chunk=st.integers(1, 7),
     training=st.booleans(),
     class_tokens=st.sampled_from([0, 5, 40]),
 )
 def test_equals_the_plain_form(
-    kind: str, pooling: int, classes: int, chunk: int, training: bool, class_tokens: int
+    kind: str, pooling: tuple[int, int], classes: int, chunk: int, training: bool, class_tokens: int
 ) -> None:
     torch.manual_seed(classes)
-    sizes = {"pooling": pooling, "pooling_test": 1} if training else {"pooling": 4, "pooling_test": pooling}
+    sizes = {"pooling": pooling} if training else {"pooling": (4, 3), "pooling_test": pooling}
     module = aggregation(attention_type=kind, class_tokens=class_tokens, **sizes).double().train(training)
     x = torch.randn(2, classes, 4, 6, 4, dtype=torch.float64)
     text = torch.randn(2, classes, 3, dtype=torch.float64)
@@ -88,7 +88,7 @@ def test_padding_trains_like_repeated_tokens(kind: str) -> None:
     module = aggregation(attention_type=kind, class_tokens=7).double()
     x, text = torch.randn(1, 3, 2, 2, 4, dtype=torch.float64), torch.randn(1, 3, 3, dtype=torch.float64)
     gradients = []
-    for out in (module(x, text, classes_per_chunk=1), plain_aggregation(module, x, text, kind, 1)):
+    for out in (module(x, text, classes_per_chunk=1), plain_aggregation(module, x, text, kind, (1, 1))):
         gradients.append(torch.autograd.grad(out.square().sum(), list(module.parameters())))
     for fused, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(fused, plain)
@@ -103,15 +103,15 @@ def test_padding_that_is_not_needed_gets_a_gradient_of_zero(kind: str) -> None:
 
 
 def test_gradients_reach_every_parameter() -> None:
-    module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=2)
+    module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=(2, 2))
     x = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
     module(x, torch.randn(1, 3, 3), classes_per_chunk=1).square().sum().backward()
     assert x.grad.abs().min() > 0
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("pooling", [1, 2])
-def test_no_second_map_of_all_classes_is_kept(pooling: int) -> None:
+@pytest.mark.parametrize("pooling", [(1, 1), (2, 2)])
+def test_no_second_map_of_all_classes_is_kept(pooling: tuple[int, int]) -> None:
     module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling_test=pooling).eval()
     x = torch.randn(1, 3, 4, 4, 4)
     with torch.no_grad():
@@ -122,8 +122,8 @@ def test_no_second_map_of_all_classes_is_kept(pooling: int) -> None:
 
 
 def test_a_map_too_small_to_pool_is_named() -> None:
-    module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=5)
-    with pytest.raises(ValueError, match=r"POOLING_SIZES 5 is larger than FEATURE_RESOLUTION \[4, 6\]"):
+    module = ClassAggregation(dim=4, guidance_dim=3, heads=2, pooling=(2, 7))
+    with pytest.raises(ValueError, match=r"POOLING_SIZES \[2, 7\] is larger than FEATURE_RESOLUTION \[4, 6\]"):
         module(torch.randn(1, 3, 4, 6, 4), torch.randn(1, 3, 3), classes_per_chunk=1)
 
 

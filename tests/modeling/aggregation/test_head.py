@@ -68,6 +68,17 @@ def test_maps_of_other_strides_are_resized(tmp_path: Path) -> None:
         torch.testing.assert_close(module(image, coarse, text, class_maps_per_chunk=2), expected)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_every_layer_pools_by_the_same_rows_and_columns(tmp_path: Path, training: bool) -> None:
+    options = {"MODEL__SEM_SEG_HEAD__NUM_LAYERS": 3, "MODEL__SEM_SEG_HEAD__POOLING_SIZES": [1, 2]}
+    module = head(tmp_path, **options, MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST=[4, 1]).train(training)
+    cells = []
+    for layer in module.aggregator.layers:
+        layer.class_.norm1.register_forward_pre_hook(lambda _, args: cells.append(args[0].shape[1]))
+    module(*inputs(2), class_maps_per_chunk=64)
+    assert cells == [4 * 2 if training else 1 * 4] * 3
+
+
 def test_prior_sets_the_last_bias(tmp_path: Path) -> None:
     bias = head(tmp_path, MODEL__SEM_SEG_HEAD__PRIOR_PROB=0.1).aggregator.decoder.head.bias
     assert bias.item() == pytest.approx(math.log(0.1 / 0.9))
@@ -76,10 +87,11 @@ def test_prior_sets_the_last_bias(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [2]}, r"POOLING_SIZES \[2\] .* NUM_LAYERS 2"),
+        ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [2]}, r"POOLING_SIZES are rows and columns .*, got \[2\]"),
+        ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [1, 2, 3]}, r"POOLING_SIZES are rows .*, got \[1, 2, 3\]"),
         ({"MODEL__SEM_SEG_HEAD__IN_FEATURES": ["res2", "res3", "res5"]}, r"IN_FEATURES asks for \['res5'\]"),
-        ({"MODEL__SEM_SEG_HEAD__WINDOW_SIZES": -4}, r"WINDOW_SIZES, .* must be positive, got -4"),
-        ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST": [1, 0]}, r"POOLING_SIZES_TEST must be positive, got .* \[1, 0\]"),
+        ({"MODEL__SEM_SEG_HEAD__WINDOW_SIZES": -4}, r"WINDOW_SIZES must be positive, got -4"),
+        ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST": [1, 0]}, r"POOLING_SIZES_TEST are rows .*, got \[1, 0\]"),
         ({"MODEL__SEM_SEG_HEAD__NUM_HEADS": 3}, r"HIDDEN_DIMS must be a multiple of NUM_HEADS, got \d+ and 3"),
         ({"MODEL__SEM_SEG_HEAD__CLASS_TOKENS": -1}, r"CLASS_TOKENS .* must be 0 \(all\) or positive, got -1"),
         ({"MODEL__SEM_SEG_HEAD__PRIOR_PROB": 1.0}, r"PRIOR_PROB must be 0 \(none\) or between 0 and 1, got 1\.0"),
