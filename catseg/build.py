@@ -46,8 +46,8 @@ def build_network(cfg: CfgNode) -> CATSeg:
 
     Raises:
         FileNotFoundError: if MODEL.CLIP.WEIGHTS are not there.
-        ValueError: if the config cannot be used.
-        RuntimeError: if MODEL.CLIP.WEIGHTS do not fit, or there is no compiler for MODEL.COMPILE.
+        ValueError: if the config or MODEL.CLIP.WEIGHTS cannot be used.
+        RuntimeError: if MODEL.CLIP.WEIGHTS cannot be downloaded, or there is no compiler for MODEL.COMPILE.
     """
     check_names(cfg)
     device = usable_device(cfg.MODEL.DEVICE)

@@ -31,6 +31,7 @@ LEAVES = {
     "stored_values",
     "shapes.classes",
     "vocabulary",
+    "weight_files",
 }
 PARTS = {f"modeling.{name}" for name in ("backbones", "clip", "aggregation", "losses", "sliding_window")}
 AREAS = {"data", "modeling", "evaluation", "visualization"}

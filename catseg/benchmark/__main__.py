@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class Benchmark:
         pairs: all that were asked for and whose data are there.
         rows: of the table so far.
         records: of the pairs in the table, with their folders.
+        samples: records of the images, of each data set that is there.
         problems: why data sets or pairs are left out, by their names.
     """
 
@@ -91,6 +92,7 @@ class Benchmark:
     pairs: list[Pair] = field(default_factory=list)
     rows: dict[Pair, Row] = field(default_factory=dict)
     records: dict[Pair, dict[str, Any]] = field(default_factory=dict)
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> int:
@@ -113,27 +115,29 @@ class Benchmark:
 
     def _plan(self) -> list[Work]:
         """List what is to be evaluated, and read what is there."""
-        records = {}
         for dataset in self.args.datasets:
             try:
-                records[dataset] = DatasetCatalog.get(dataset)
+                self.samples[dataset] = DatasetCatalog.get(dataset)
             except Exception as error:  # whatever it is, the others are evaluated
                 self._leave_out(paper_name(dataset), error)
-        self.pairs = [Pair(model, dataset) for model in self.args.models for dataset in records]
+        self.pairs = [Pair(model, dataset) for model in self.args.models for dataset in self.samples]
         work = []
         for pair in self.pairs:
-            metadata = MetadataCatalog.get(pair.dataset)
-            classes = [*metadata.stuff_classes, *metadata.get("scored_classes", ())]
             try:
-                cfg = load_config(pair.model.config_file, self._options(pair))
-                settings = describe_settings(cfg, records[pair.dataset], classes)
+                settings = self._settings(pair)
             except Exception as error:  # whatever it is, the others are evaluated
                 self._leave_out(str(pair), error)
                 continue
-            item = Work(pair, settings, len(records[pair.dataset]))
+            item = Work(pair, settings, len(self.samples[pair.dataset]))
             if not self._take(item):
                 work.append(item)
         return work
+
+    def _settings(self, pair: Pair) -> dict[str, Any]:
+        metadata = MetadataCatalog.get(pair.dataset)
+        classes = [*metadata.stuff_classes, *metadata.get("scored_classes", ())]
+        cfg = load_config(pair.model.config_file, self._options(pair))
+        return describe_settings(cfg, self.samples[pair.dataset], classes)
 
     def _options(self, pair: Pair) -> list[str]:
         weights = [] if pair.model.weights is None else ["MODEL.WEIGHTS", pair.model.weights]
@@ -151,6 +155,9 @@ class Benchmark:
         ]
         try:
             cfg = setup(argument_parser("").parse_args([*words, *self._options(item.pair)]))
+            item = replace(item, settings=self._settings(item.pair))  # weights that setup downloaded have a commit now
+            if self._take(item):
+                return
         except Exception as error:  # whatever it is, the others are evaluated
             self._leave_out(item.pair.model.name, error)
             return

@@ -15,6 +15,8 @@ from detectron2.config import CfgNode
 
 from catseg.atomic import json_text, write_json
 from catseg.benchmark.plan import Pair
+from catseg.checkpoint.hub import kept_commit
+from catseg.checkpoint.sources import fetch, hub_file
 
 RECORD = "pair.json"
 
@@ -39,11 +41,11 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
         classes: of the data set.
 
     Returns:
-        Plain values, as JSON has them. Of local weights, size and time of the file stand for what it holds; of others
-        the name does. Of images and label maps their names do.
+        Plain values, as JSON has them. Of weights on the hub, the commit stands for what they hold (None before they
+        are here); of others, size and time of the file do. Of images and label maps their names do.
 
     Raises:
-        FileNotFoundError: if local weights are not there.
+        FileNotFoundError: if weights that are not on the hub are not there.
     """
     model = json.loads(json.dumps(cfg.MODEL))
     for key in _NO_MATTER:
@@ -91,10 +93,14 @@ def write_pair(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def _describe_weights(weights: str) -> dict[str, Any]:
-    if "://" in weights or not weights:
-        return {"name": weights}
+    source = hub_file(weights)
+    if source is not None:
+        return {"name": weights, "commit": kept_commit(source)}
+    if not weights:
+        return {"name": ""}
+    path = fetch(weights) if "://" in weights else Path(weights)
     try:
-        state = Path(weights).stat()
+        state = path.stat()
     except OSError:
         raise FileNotFoundError(f"there are no weights {weights}: check the path, or download them first") from None
     return {"name": weights, "bytes": state.st_size, "modified": state.st_mtime_ns}

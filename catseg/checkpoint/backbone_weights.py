@@ -159,7 +159,8 @@ _SWIN_STAGE = r"(?:layers\.|norm)(\d+)\.(downsample\.)?"
 
 # Class of a backbone -> its import of published weights: published tensors and our shapes to our tensors.
 # It raises a ValueError that lists what is unknown, missing or of another shape.
-CONVERTERS: dict[str, Callable[[State, Shapes], dict[str, Tensor]]] = {
+Converter: TypeAlias = Callable[[State, Shapes], dict[str, Tensor]]
+CONVERTERS: dict[str, Converter] = {
     "CvT": partial(convert_stages, CVT, _STAGE),
     "D2SwinTransformer": partial(convert_stages, SWIN, _SWIN_STAGE),
     "TimmBackbone": convert_timm,

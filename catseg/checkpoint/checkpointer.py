@@ -13,11 +13,13 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from catseg.atomic import atomic_path, remove_remains
-from catseg.checkpoint.backbone_weights import CONVERTERS
-from catseg.checkpoint.files import LAST, is_whole_network, last_checkpoint, read_checkpoint
-from catseg.checkpoint.official import CAT_SEG
+from catseg.checkpoint.backbone_weights import CONVERTERS, Converter
+from catseg.checkpoint.files import LAST, holds_whole_network, is_whole_network, last_checkpoint, take_checkpoint
+from catseg.checkpoint.official import CAT_SEG, OWN
 from catseg.checkpoint.sources import belongs_to, fetch
 from catseg.errors import InputError
+from catseg.weight_files.fitting import MismatchError, prefixes, strip_prefix, under
+from catseg.weight_files.unwrap import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,8 @@ class Checkpointer(DetectionCheckpointer):
         Args:
             path: "" for nothing, or what `catseg.checkpoint.sources.fetch` takes, of: a checkpoint of this project; one
                 of CAT-Seg as published; for the backbone alone, its published classification model, a segmentation
-                network of OpenMMLab that has it, or a ResNet of Detectron2's model zoo.
+                network of OpenMMLab that has it, or a ResNet of Detectron2's model zoo. All names in the file may have
+                a prefix; tensors without it are left out, with a warning.
             checkpointables: names of what to load beside the model, which only checkpoints of this project hold; all by
                 default.
 
@@ -113,7 +116,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """Read weights as this project does; Detectron2 would unpickle whatever it is given."""
-        return read_checkpoint(fetch(filename))
+        return take_checkpoint(fetch(filename))
 
     def _write(self, name: str, extra: dict[str, Any]) -> None:
         file = Path(self.save_dir) / f"{name}.pth"
@@ -128,13 +131,17 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_weights(self, state: dict[str, Tensor], *, author: str) -> str:
         """Load one of the kinds of files that `load` knows, and say which part of the model it filled."""
-        own = self.model.state_dict()
-        if _is_published(state):
-            self.model.load_state_dict(CAT_SEG.convert(state, {name: tensor.shape for name, tensor in own.items()}))
-        elif not is_whole_network(state) and all(name.startswith("backbone.") for name in state.keys() & own.keys()):
-            return self._load_backbone(_backbone_of_segmenter(state) or state, author=author)
-        else:
-            self.model.load_state_dict(state)
+        own = {name: tensor.shape for name, tensor in self.model.state_dict().items()}
+        table = CAT_SEG if _is_published(state) else OWN
+        weights, elsewhere = strip_prefix(state, lambda name: table.rename(name) in own)
+        if (
+            table is OWN
+            and not is_whole_network(state)
+            and all(name.startswith("backbone.") for name in weights.keys() & own.keys())
+        ):
+            return self._load_backbone(state, author=author)
+        self.model.load_state_dict(table.convert(weights, own))
+        _say_left_out(elsewhere)
         self.complete = True
         return "the whole model"
 
@@ -145,9 +152,9 @@ class Checkpointer(DetectionCheckpointer):
         own = backbone.state_dict()
         converter = CONVERTERS.get(type(backbone).__name__)
         if converter is None or author:  # files of Detectron2's model zoo name one
-            weights = _match_by_name(state, own, author=author)
+            weights = _match_by_name(under(state, "backbone.")[0] or state, own, author=author)
         else:
-            weights = converter(state, {name: tensor.shape for name, tensor in own.items()})
+            weights = _convert_under_prefix(converter, state, {name: tensor.shape for name, tensor in own.items()})
         backbone.load_state_dict(weights, strict=False)
         initial = [name for name in own if name not in weights]
         return f"the backbone alone, where initial values stay in {', '.join(initial) or 'no tensor'}"
@@ -180,7 +187,7 @@ def without_spare_weights(cfg: CfgNode, weights: str) -> CfgNode:
     Raises:
         FileNotFoundError, ValueError: as `Checkpointer.load`, if the weights cannot be read.
     """
-    if not (weights and cfg.MODEL.CLIP.WEIGHTS and is_whole_network(read_checkpoint(fetch(weights))["model"])):
+    if not (weights and cfg.MODEL.CLIP.WEIGHTS and holds_whole_network(fetch(weights))):
         return cfg
     logger.info("%s holds the whole network, so that what CLIP starts from (MODEL.CLIP.WEIGHTS) is not read", weights)
     cfg = cfg.clone()
@@ -191,13 +198,33 @@ def without_spare_weights(cfg: CfgNode, weights: str) -> CfgNode:
 
 def _is_published(names: Iterable[str]) -> bool:
     """Tell CAT-Seg as its authors publish it from this project's checkpoints by the names of tensors."""
-    return any(name.startswith("sem_seg_head.predictor.") for name in names)
+    return any("sem_seg_head.predictor." in name for name in names)
 
 
-def _backbone_of_segmenter(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take the backbone out of the weights of a whole segmentation network; empty if these are none."""
-    prefix = "backbone."
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+def _convert_under_prefix(
+    converter: Converter, state: dict[str, Tensor], expected: dict[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Import the weights of a backbone, which may be a part of a larger network in the file.
+
+    Raises:
+        ValueError: if they do not fit under any prefix; it is about the one under which they fit best.
+    """
+    failures: list[ValueError] = []
+    for prefix in sorted(prefixes(state, len(expected) // 2), key=lambda prefix: not prefix.endswith("backbone.")):
+        inside, elsewhere = under(state, prefix)
+        try:
+            weights = converter(inside, expected)
+        except ValueError as error:
+            failures.append(error)
+            continue
+        _say_left_out(elsewhere)
+        return weights
+    raise min(failures, key=lambda error: error.count if isinstance(error, MismatchError) else len(state))
+
+
+def _say_left_out(names: list[str]) -> None:
+    if names:
+        logger.warning("%d tensors of the file are not the network's and are left out: %s", len(names), shorten(names))
 
 
 def _match_by_name(state: dict[str, Tensor], own: dict[str, Tensor], *, author: str) -> dict[str, Tensor]:

@@ -1,51 +1,36 @@
-"""Checkpoint files: found, and read without running any code that they may hold."""
+"""Checkpoint files: found, recognised by the names of their tensors, and read once."""
 
-import argparse
-import io
-import logging
-import os
-import pickle
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
-import torch
-from safetensors import safe_open
-from torch import Tensor
+from catseg.weight_files.kinds import describe_folder
+from catseg.weight_files.reader import read_checkpoint
 
-from catseg.errors import InputError
-from catseg.safe_pickle import MAKE_SCALAR, ArrayUnpickler
-
-logger = logging.getLogger(__name__)
+__all__ = [
+    "BEST",
+    "LAST",
+    "find_checkpoints",
+    "forget_read_ahead",
+    "holds_whole_network",
+    "is_whole_network",
+    "last_checkpoint",
+    "read_checkpoint",
+    "require_file",
+    "take_checkpoint",
+]
 
 LAST, BEST = "last_checkpoint", "model_best"
 
-# What training programs put weights under: Detectron2 and most backbones' authors, and OpenMMLab's.
-_CONTAINERS = ("model", "state_dict")
+# A path, and what changes when another file is written there: inode, size in bytes and time in ns.
+_State = tuple[str, int, int, int]
 
-# What training programs store beside tensors, and torch does not know to be plain values: options and a best score.
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    *{type(np.dtype(code)) for code in f"?{np.typecodes['AllInteger']}{np.typecodes['AllFloat']}"},
-    (MAKE_SCALAR, "numpy.core.multiarray.scalar"),
-    (MAKE_SCALAR, "numpy._core.multiarray.scalar"),
-]
-
-# An environment variable, and no config key, so that no config file that came with the weights can set it.
-UNSAFE_PICKLE = "CATSEG_UNSAFE_PICKLE"
-
-
-class _TensorUnpickler(ArrayUnpickler):
-    """Unpickles containers of arrays and tensors, and nothing that runs code."""
-
-    allowed: ClassVar = {
-        **ArrayUnpickler.allowed,
-        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-        ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
-    }
+# The checkpoint that was read for what it is, and is about to be loaded; one at most, since they are large.
+_read_ahead: dict[_State, dict[str, Any]] = {}
+# Names that only whole networks have, this project's or the authors', with or without a prefix.
+_WHOLE = re.compile(r"(?:.*\.)?(?:clip|sem_seg_head\.predictor)\..+")
 
 
 def require_file(path: str | Path, what: str) -> Path:
@@ -58,6 +43,8 @@ def require_file(path: str | Path, what: str) -> Path:
     Raises:
         FileNotFoundError: if it does not exist.
     """
+    if Path(path).is_dir():
+        raise FileNotFoundError(f"{what} names {path}, which {describe_folder(Path(path))}")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{what} names {path}, which is not a file: check the path, or download it first")
     return Path(path)
@@ -95,78 +82,43 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def is_whole_network(names: Iterable[str]) -> bool:
     """Tell the weights of a whole CAT-Seg, of this project or as published, from those of a backbone by their names."""
-    return any(name.startswith(("clip.", "sem_seg_head.predictor.")) for name in names)
+    return any(_WHOLE.fullmatch(name) for name in names)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint: safetensors, a torch file, or a pickle of arrays (`.pkl`) as in Detectron2's model zoo.
-
-    The weights are all that the file holds, or its entry `model` or `state_dict`. No code in the file is run, unless
-    the environment variable CATSEG_UNSAFE_PICKLE is 1: then a torch file or pickle is read whatever it holds, and may
-    do all that the user can do.
-
-    Args:
-        path: a local file.
-
-    Returns:
-        At least `model`, name to tensor, without the "module." of distributed training. Caffe2 files, whose names are
-        Caffe2's, have `__author__` "Caffe2".
+def holds_whole_network(path: Path) -> bool:
+    """Tell whether a checkpoint holds a whole CAT-Seg. What was read for that is kept for `take_checkpoint`.
 
     Raises:
-        ValueError: if the file is damaged, holds other things than tensors and plain Python values, or no weights.
+        FileNotFoundError, ValueError: as `read_checkpoint`.
     """
+    return _holds_whole_network(_state(path))
+
+
+def take_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, or hand over what `holds_whole_network` read of the same file, which is kept no longer.
+
+    Args, result and errors are those of `read_checkpoint`.
+    """
+    found = _read_ahead.pop(_state(path), None)
+    forget_read_ahead()
+    return read_checkpoint(path) if found is None else found
+
+
+def forget_read_ahead() -> None:
+    """Free what is kept for `take_checkpoint`, in a process that loads nothing itself."""
+    _read_ahead.clear()
+
+
+@functools.cache
+def _holds_whole_network(state: _State) -> bool:
+    forget_read_ahead()
+    checkpoint = _read_ahead[state] = read_checkpoint(Path(state[0]))
+    return is_whole_network(checkpoint["model"])
+
+
+def _state(path: Path) -> _State:
     try:
-        loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except Exception as error:  # damaged files raise exceptions of many kinds
-        raise InputError(_why_not(path, error)) from error
-    if not isinstance(loaded, dict):
-        raise InputError(f"{path} holds a {type(loaded).__name__}, expected a dict of weights")
-    return _normalise(loaded, path)
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as file:
-        author = {key: value for key, value in (file.metadata() or {}).items() if key == "__author__"}
-        return {"model": {name: file.get_tensor(name) for name in file.keys()}, **author}  # noqa: SIM118
-
-
-def _unpickle(path: Path) -> Any:
-    unsafe = os.environ.get(UNSAFE_PICKLE) == "1"
-    if unsafe:
-        logger.warning("%s is 1: reading %s runs whatever code it holds", UNSAFE_PICKLE, path)
-    if path.suffix != ".pkl":
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=not unsafe)
-    with path.open("rb") as file:
-        return (pickle.Unpickler if unsafe else _TensorUnpickler)(file, encoding="latin1").load()
-
-
-def _why_not(path: Path, error: Exception) -> str:
-    told = re.search(
-        r"(?:WeightsUnpickler error:|trusted source\.\n\n)\s*(.+?)(?: Please use|$)", str(error), re.MULTILINE
-    )
-    cause = told[1] if told else str(error) or type(error).__name__  # without torch's advice
-    if not isinstance(error, pickle.UnpicklingError):
-        return f"{path} is damaged: {cause}"
-    return (
-        f"{path} is damaged, or holds more than tensors and was not read because that could run code: {cause}\n"
-        f"Only if you trust whoever made it with all that you can do on this machine: with {UNSAFE_PICKLE}=1 in the "
-        "environment it is read all the same"
-    )
-
-
-def _normalise(loaded: dict[str, Any], path: Path) -> dict[str, Any]:
-    container = next((key for key in _CONTAINERS if isinstance(loaded.get(key), dict)), None)
-    checkpoint: dict[str, Any] = {"model": loaded}
-    if container:
-        checkpoint = {key: value for key, value in loaded.items() if key != container} | {"model": loaded[container]}
-    if path.suffix == ".pkl":
-        checkpoint.setdefault("__author__", "Caffe2")
-    weights = {
-        name.removeprefix("module."): torch.as_tensor(value)
-        for name, value in checkpoint["model"].items()
-        if isinstance(value, np.ndarray | Tensor)
-    }
-    if not weights:
-        raise InputError(f"{path} holds no weights")
-    return {**checkpoint, "model": weights}
+        status = path.stat()
+    except OSError:  # `read_checkpoint` says what is wrong
+        return str(path), 0, 0, 0
+    return str(path), status.st_ino, status.st_size, status.st_mtime_ns

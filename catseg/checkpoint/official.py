@@ -1,4 +1,4 @@
-"""The authors' CAT-Seg checkpoints, renamed to this project's names."""
+"""CAT-Seg checkpoints, the authors' and this project's, renamed to this project's names of today."""
 
 from catseg.checkpoint.rename_table import RenameTable
 
@@ -35,4 +35,10 @@ CAT_SEG = RenameTable(
         r".*\.attn_mask",
         r"sem_seg_head\.predictor\.clip_model\.(input_resolution|context_length|vocab_size)",
     ),
+)
+
+# Earlier versions had the upsamplings of version 2 in the backbone.
+OWN = RenameTable(
+    source="CAT-Seg, as this project saves it",
+    renames=((r"backbone\.(upsample_res\d)\.", r"clip_pyramid.\1."),),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from catseg.errors import InputError
+from catseg.weight_files.fitting import check_fit
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,7 @@ class RenameTable:
         """
         kept = (name for name in state if not _matches(name, self.dropped))
         converted = {self.rename(name): state[name] for name in kept}
-        absent = [name for name in expected if name not in converted and not _matches(name, self.optional)]
-        problems = {
-            "unknown": [name for name in converted if name not in expected],
-            "missing": absent,
-            "of another shape": [
-                f"{name} {tuple(tensor.shape)} instead of {tuple(expected[name])}"
-                for name, tensor in converted.items()
-                if name in expected and tensor.shape != expected[name]
-            ],
-        }
-        found = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems.items() if names]
-        if found:
-            raise InputError(f"these are not the weights of this network ({self.source}); " + "; ".join(found))
+        check_fit(converted, expected, source=self.source, optional=lambda name: _matches(name, self.optional))
         return converted
 
 

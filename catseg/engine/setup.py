@@ -21,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 from catseg import __version__
 from catseg.build import check_names, usable_device
 from catseg.checkpoint.checkpointer import without_spare_weights
-from catseg.checkpoint.files import find_checkpoints, last_checkpoint, require_file
+from catseg.checkpoint.files import find_checkpoints, forget_read_ahead, last_checkpoint, require_file
 from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config, read_config
 from catseg.console import add_debug_option, quieten_console
@@ -80,6 +80,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if args.resume and not args.eval_only:
         check_resumable(cfg)
     _check_weights(cfg, start)
+    if args.num_gpus > 1:
+        forget_read_ahead()  # other processes load the weights
     register_datasets()
     _check_data(cfg, training=not args.eval_only)
     if not args.eval_only and not args.resume:

@@ -86,7 +86,6 @@ class CATSeg(FrozenStatistics):
             raise ValueError("guidance maps come from either a backbone or a ClipPyramid: give one of them")
         self.backbone = backbone
         self.clip_pyramid = clip_pyramid
-        self.register_load_state_dict_pre_hook(_rename_earlier_names)
         self.clip = clip
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -308,9 +307,3 @@ def _set_backbone_trainable(backbone: nn.Module, *, trained: bool) -> None:
     for name, parameter in backbone.named_parameters():
         if not trained or "norm0" in name:
             parameter.requires_grad_(False)
-
-
-def _rename_earlier_names(_module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Rename, in place, what earlier checkpoints of this project call `backbone`: the parameters of `ClipPyramid`."""
-    for name in [name for name in state if name.startswith(f"{prefix}backbone.upsample_res")]:
-        state[f"{prefix}clip_pyramid.{name.removeprefix(f'{prefix}backbone.')}"] = state.pop(name)

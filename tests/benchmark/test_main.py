@@ -12,8 +12,10 @@ from PIL import Image
 
 from catseg.benchmark import __main__ as command
 from catseg.benchmark.pair_evaluation import LastModel
+from catseg.checkpoint.hub import converted_path, fetch_from_hub, parse_name
 from catseg.engine.launch import launch
 from catseg.engine.trainer import Trainer
+from tests.hub import LocalHub, use_hub
 from tests.miniature import make_miniature_ade20k
 from tests.tiny import option_words, tiny_config, tiny_options
 
@@ -74,6 +76,22 @@ def test_a_pair_is_evaluated_once(run, tmp_path, workplace, capsys):
     assert "SLIDING_OVERLAP" in (tmp_path / "out" / "results.md").read_text()
     os.utime(workplace / "tiny.pth")
     assert run(opts=("TEST.SLIDING_OVERLAP", "0.5")) == (0, ["tiny on A-150"])
+
+
+def test_weights_of_the_hub_are_known_by_their_commit(run, workplace, monkeypatch, tmp_path):
+    model = ["tiny=tiny.yaml:hf://owner/repo/tiny.pth"]
+    source = parse_name("hf://owner/repo/tiny.pth")
+    with LocalHub().running() as hub:
+        use_hub(monkeypatch, hub.endpoint, tmp_path / "hub")
+        hub.add("owner/repo", "tiny.pth", (workplace / "tiny.pth").read_bytes())
+        assert run(models=model) == (0, ["tiny on A-150"])
+        assert run(models=model) == (0, [])
+        converted_path(source).unlink()
+        assert run(models=model) == (0, [])  # downloaded again, and the same
+        hub.refs["main"] = "c" * 40
+        hub.add("owner/repo", "tiny.pth", (workplace / "tiny.pth").read_bytes())
+        fetch_from_hub(source, renew=True)
+        assert run(models=model) == (0, ["tiny on A-150"])
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 import os
 
 import pytest
+import torch
 
 from catseg.benchmark.store import RECORD, describe_settings, read_pair, write_pair
+from catseg.checkpoint.hub import fetch_from_hub, parse_name
+from tests.hub import LocalHub, use_hub
 from tests.tiny import tiny_config
 
 RECORDS = [{"file_name": "/data/images/a.jpg", "sem_seg_file_name": "/data/labels/a.png"}]
@@ -71,3 +74,20 @@ def test_other_weights_under_the_same_name_are_noticed(describe, weights):
 def test_missing_weights_are_named(describe):
     with pytest.raises(FileNotFoundError, match=r"no weights gone\.pth"):
         describe(MODEL__WEIGHTS="gone.pth")
+
+
+def test_weights_of_the_hub_that_were_renewed_are_noticed(describe, tmp_path, monkeypatch):
+    name = "hf://owner/repo/model.pth"
+    torch.save({"a": torch.ones(1)}, tmp_path / "hub.pth")
+    with LocalHub().running() as hub:
+        use_hub(monkeypatch, hub.endpoint, tmp_path / "hub")
+        hub.add("owner/repo", "model.pth", (tmp_path / "hub.pth").read_bytes())
+        absent = describe(MODEL__WEIGHTS=name)
+        fetch_from_hub(parse_name(name))
+        first = describe(MODEL__WEIGHTS=name)
+        torch.save({"a": torch.zeros(1)}, tmp_path / "hub.pth")
+        hub.refs["main"] = "c" * 40
+        hub.add("owner/repo", "model.pth", (tmp_path / "hub.pth").read_bytes())
+        assert describe(MODEL__WEIGHTS=name) == first
+        fetch_from_hub(parse_name(name), renew=True)
+        assert absent != first != describe(MODEL__WEIGHTS=name) != absent

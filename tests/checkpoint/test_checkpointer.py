@@ -18,6 +18,8 @@ from torch import nn
 import catseg.checkpoint.checkpointer
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.modeling.backbones.swin import D2SwinTransformer
+from tests.modeling.test_meta_arch import VERSION_2
+from tests.tiny import tiny_model
 
 
 class Counter:
@@ -282,3 +284,67 @@ def test_a_backbone_that_lacks_tensors_is_an_error_that_lists_them(tmp_path):
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"model": state, "__author__": "torchvision"}))
     with pytest.raises(ValueError, match=r"also needs res4\.5\.conv3\.weight"):
         Checkpointer(Segmenter(make_resnet())).load(str(tmp_path / "R-50.pkl"))
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "model.module.", "net._orig_mod."])
+def test_a_whole_model_is_loaded_under_any_prefix(tmp_path, caplog, prefix):
+    own = tiny_model(tmp_path).state_dict()
+    state = {f"{prefix}{name}": torch.ones_like(tensor) for name, tensor in own.items()}
+    extra = {"criterion.weight": torch.ones(1)} if prefix in ("model.", "model.module.") else {}
+    torch.save({"state_dict": {**state, **extra}, "hyper_parameters": {"lr": 0.1}}, tmp_path / "wrapped.ckpt")
+    checkpointer = Checkpointer(model := tiny_model(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        checkpointer.load(str(tmp_path / "wrapped.ckpt"), checkpointables=[])
+    assert all((tensor == 1).all() for tensor in model.state_dict().values())
+    assert checkpointer.complete
+    assert ("1 tensors of the file are not the network's and are left out: criterion.weight" in caplog.text) == bool(
+        extra
+    )
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "_orig_mod.net."])
+def test_published_weights_are_loaded_under_any_prefix(tmp_path, prefix):
+    model = nn.Module()
+    model.add_module("clip", nn.Linear(2, 2, bias=False))
+    name = f"{prefix}sem_seg_head.predictor.clip_model.weight"
+    torch.save({"model_state_dict": {name: torch.full((2, 2), 3.0)}}, tmp_path / "published.pth")
+    checkpointer = Checkpointer(model)
+    checkpointer.load(str(tmp_path / "published.pth"))
+    assert (model.clip.weight == 3).all()
+    assert checkpointer.complete
+
+
+def test_lists_of_what_does_not_fit_are_one_short_line(tmp_path):
+    torch.save({f"0.x{i}": torch.ones(1) for i in range(300)} | {"clip.a": torch.ones(1)}, tmp_path / "else.pth")
+    with pytest.raises(ValueError, match=r"301 unknown: .* and 296 more; ") as error:
+        Checkpointer(make_model()).load(str(tmp_path / "else.pth"))
+    assert "\n" not in str(error.value)
+
+
+def test_checkpoints_that_call_the_pyramid_backbone_still_load(tmp_path):
+    model = tiny_model(tmp_path, **VERSION_2)
+    earlier = {name.replace("clip_pyramid.", "backbone."): torch.ones_like(x) for name, x in model.state_dict().items()}
+    assert "backbone.upsample_res2.weight" in earlier
+    torch.save({"model": earlier}, tmp_path / "earlier.pth")
+    Checkpointer(model).load(str(tmp_path / "earlier.pth"))
+    assert (model.clip_pyramid.upsample_res3.weight == 1).all()
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "model.backbone.", "student.net.", "segmentor.image_encoder.body."])
+def test_a_backbone_is_loaded_under_any_prefix(tmp_path, caplog, prefix):
+    weights = {f"{prefix}{name}": torch.ones_like(tensor) for name, tensor in make_swin().state_dict().items()}
+    torch.save({"teacher": {**weights, "head.weight": torch.ones(3)}}, tmp_path / "wrapped.pth")
+    checkpointer = Checkpointer(model := Segmenter(make_swin()))
+    with caplog.at_level(logging.WARNING):
+        checkpointer.load(str(tmp_path / "wrapped.pth"))
+    assert all((parameter == 1).all() for parameter in model.backbone.parameters())
+    assert not checkpointer.complete
+    assert "1 tensors of the file are not the network's and are left out: head.weight" in caplog.text
+
+
+def test_a_backbone_under_a_prefix_that_lacks_a_tensor_is_an_error_about_it_alone(tmp_path):
+    weights = {f"net.encoder.{name}": tensor for name, tensor in make_swin().state_dict().items()}
+    del weights["net.encoder.layers.1.blocks.0.mlp.fc1.bias"]
+    torch.save(weights, tmp_path / "wrapped.pth")
+    with pytest.raises(ValueError, match=r"\); 1 missing: layers\.1\.blocks\.0\.mlp\.fc1\.bias$"):
+        Checkpointer(Segmenter(make_swin())).load(str(tmp_path / "wrapped.pth"))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+import catseg.checkpoint.files
 import catseg.engine.setup
 from catseg.engine.setup import _describe_device, setup, start_process, starting_weights
 from tests.tiny import option_words, tiny_options
@@ -202,6 +203,14 @@ def test_missing_weights_of_clip_are_an_error(arguments, tmp_path):
         setup(arguments(MODEL__WEIGHTS=tmp_path / "backbone.pth", **missing))
     torch.save({"model": {"clip.logit_scale": torch.zeros(1)}}, tmp_path / "network.pth")
     setup(arguments(MODEL__WEIGHTS=tmp_path / "network.pth", **missing))
+
+
+@pytest.mark.parametrize(("processes", "kept"), [(1, 1), (2, 0)])
+def test_a_process_that_loads_no_weights_keeps_none(arguments, tmp_path, processes, kept):
+    torch.save({"model": {"clip.logit_scale": torch.zeros(1)}}, tmp_path / "network.pth")
+    options = {"MODEL__WEIGHTS": tmp_path / "network.pth", "MODEL__CLIP__WEIGHTS": "gone/clip.safetensors"}
+    setup(arguments({"num_gpus": processes}, **options))
+    assert len(catseg.checkpoint.files._read_ahead) == kept
 
 
 def test_weights_on_the_hub_are_downloaded_before_there_are_several_processes(arguments, monkeypatch):

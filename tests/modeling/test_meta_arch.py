@@ -366,14 +366,6 @@ def test_small_maps_are_worked_on_in_larger_chunks(tmp_path: Path, cells: int, c
     assert tiny_model(tmp_path, **options).chunk_sizes.class_maps == classes
 
 
-def test_checkpoints_that_call_the_pyramid_backbone_still_load(tmp_path: Path) -> None:
-    model = tiny_model(tmp_path, **VERSION_2)
-    earlier = {name.replace("clip_pyramid.", "backbone."): torch.ones_like(x) for name, x in model.state_dict().items()}
-    assert "backbone.upsample_res2.weight" in earlier
-    model.load_state_dict(earlier)
-    assert (model.clip_pyramid.upsample_res3.weight == 1).all()
-
-
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_scores_that_are_no_numbers_are_an_error_that_names_the_image(model: CATSeg, value: float) -> None:
     bias = model.sem_seg_head.aggregator.decoder.head.bias

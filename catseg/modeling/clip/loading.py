@@ -17,7 +17,9 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
 from catseg.errors import InputError, RunError
+from catseg.modeling.clip.weights import load_weights
 from catseg.modeling.layers.activations import use_lean_activations
+from catseg.weight_files.kinds import describe_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
         name: an open_clip model name ("ViT-B-16-quickgelu"; "ViT-B/16" is read as "ViT-B-16"), or the path of an
             open_clip model JSON file.
         weights: "" for random weights, one of open_clip's pretrained tags for `name` ("openai",
-            "laion2b_s32b_b79k"; downloaded when not yet in the Hugging Face cache), or the path of a checkpoint
-            (safetensors, or a torch file that holds tensors only).
+            "laion2b_s32b_b79k"; downloaded when not yet in the Hugging Face cache), or the path of a checkpoint that
+            `catseg.weight_files.reader` reads, under the names of open_clip, OpenAI or Hugging Face's transformers.
         image_size: side in pixels that the position table of the image encoder is made for, when it is not the
             one in the model's own config; the table of the weights is then resized (bicubic, by open_clip).
 
@@ -43,9 +45,10 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
 
     Raises:
         ValueError: if the name or the tag is unknown, the model is not a plain vision transformer with open_clip's
-            own text encoder, or the weights were trained with another activation than the model has.
+            own text encoder, the weights were trained with another activation than the model has, or the file of
+            weights cannot be read or does not fit the model.
         FileNotFoundError: if `name` or `weights` is a path without a file.
-        RuntimeError: if the weights cannot be downloaded, read, or do not fit the model.
+        RuntimeError: if the weights cannot be downloaded.
     """
     config = model_config(name)
     if image_size is not None:
@@ -59,7 +62,7 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
     if checkpoint is None:
         logger.info("CLIP %s is initialised at random", name)
     else:
-        _load_weights(model, checkpoint, name)
+        load_weights(model, checkpoint, name)
     return model
 
 
@@ -185,6 +188,8 @@ def _find_weights(name: str, weights: str, *, quick_gelu: bool) -> Path | None:
     path = Path(weights).expanduser()
     if path.is_file():
         return path
+    if path.is_dir():
+        raise InputError(f"MODEL.CLIP.WEIGHTS names {path}, which {describe_folder(path)}")
     if path.suffix or path.name != weights:
         raise FileNotFoundError(f"no CLIP checkpoint {path.absolute()} (weights of {name!r})")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(builtin)) if builtin else ""
@@ -215,15 +220,3 @@ def _download(name: str, weights: str, pretrained: dict[str, Any]) -> Path:
             f"Without network: get the .safetensors or .bin file of {repository} on another machine "
             f"(`hf download {repository}`), copy it here and give its path in place of the tag."
         ) from error
-
-
-def _load_weights(model: CLIP, checkpoint: Path, name: str) -> None:
-    try:
-        open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True)
-    except Exception as error:  # unpickling, safetensors and shape errors are of many kinds
-        raise RunError(
-            f"{checkpoint} could not be loaded into CLIP model {name!r}: {error}\n"
-            "Expected is a safetensors or torch file that holds open_clip's tensors and nothing else (OpenAI's own "
-            "TorchScript downloads are not read; open_clip's copies on huggingface.co are)."
-        ) from error
-    logger.info("CLIP %s loaded from %s", name, checkpoint)

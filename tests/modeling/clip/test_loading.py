@@ -65,7 +65,7 @@ def test_checkpoint_that_could_run_code_is_refused(write_config, tmp_path):
 
     path = tmp_path / "clip.pt"
     torch.save({"state_dict": Payload()}, path, pickle_module=pickle)
-    with pytest.raises(RuntimeError, match=r"clip\.pt could not be loaded into CLIP model"):
+    with pytest.raises(ValueError, match=r"clip\.pt could not be loaded into CLIP model"):
         build_clip(write_config(), str(path))
     assert not (tmp_path / "ran").exists()
 
@@ -73,7 +73,7 @@ def test_checkpoint_that_could_run_code_is_refused(write_config, tmp_path):
 def test_checkpoint_of_another_model_is_an_error_that_names_both(write_config, tmp_path):
     torch.save({"token_embedding.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
     name = write_config()
-    with pytest.raises(RuntimeError, match=r"other\.pt could not be loaded.*small\.json") as error:
+    with pytest.raises(ValueError, match=r"other\.pt could not be loaded.*small\.json") as error:
         build_clip(name, str(tmp_path / "other.pt"))
     assert "positional_embedding" in str(error.value)
 
