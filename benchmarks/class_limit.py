@@ -28,6 +28,7 @@ from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import build_test_loader
+from catseg.errors import InputError, UserError
 from catseg.modeling.aggregation.aggregator import Aggregator
 from catseg.modeling.meta_arch import CATSeg
 
@@ -51,7 +52,7 @@ def measure(config: str, options: Sequence[str], limits: Sequence[int], *, image
     cfg, model = load_model(config, options, given_text=False)
     dataset = next(iter(cfg.DATASETS.TEST), "")
     if dataset not in DatasetCatalog:
-        raise ValueError(f"DATASETS.TEST must name a data set to look at, got {dataset!r}")
+        raise InputError(f"DATASETS.TEST must name a data set to look at, got {dataset!r}")
     model.set_vocabulary(dataset_vocabulary(dataset))
     samples = list(islice(chain.from_iterable(build_test_loader(cfg, dataset)), images))
     names = {"all": 0} | {str(limit): limit for limit in limits}
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     first = calibrate()
     try:
         found = measure(args.config, args.opts, args.limits, images=args.images, rounds=args.rounds)
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    except (OSError, UserError) as error:
         parser.error(str(error))
     options = " ".join(args.opts) or "none"
     report = Report(

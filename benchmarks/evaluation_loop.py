@@ -29,6 +29,7 @@ from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import LabelPredictor, build_evaluator, build_test_loader
+from catseg.errors import UserError
 
 DATASET = "ade20k_150_test_sem_seg"
 SIZE = (512, 683)  # rows and columns
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             timings = time_in_turn(
                 runs(args.config, args.opts, root), rounds=args.rounds, warmup=0, clock=time.perf_counter
             )
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, UserError) as error:
             parser.error(str(error))
     evaluation, network = timings["evaluation"], timings["network"]
     figures = {

@@ -36,6 +36,7 @@ from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
 from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
+from catseg.errors import InputError, UserError
 from catseg.modeling.meta_arch import CATSeg
 
 MARGIN = 1e-3  # labels are compared where the two most probable classes differ by more
@@ -110,7 +111,7 @@ class Network:
         torch.set_num_threads(case.threads)
         self.cfg, self.model = load_model(case.config, case.options, given_text=True)
         if case.plain and not self.cfg.TEST.SLIDING_WINDOW:
-            raise ValueError("the plain form always cuts windows: with --plain, TEST.SLIDING_WINDOW must be True")
+            raise InputError("the plain form always cuts windows: with --plain, TEST.SLIDING_WINDOW must be True")
         self.plain = PlainCATSeg(self.model, self.cfg).eval() if case.plain else None
 
     def call(self, case: Case, *, labels: bool = True) -> Callable[[], Tensor]:
@@ -217,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     first = calibrate()
     try:
         results = run_cases(cases, plain=args.plain, rounds=args.rounds)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, UserError) as error:
         parser.error(str(error))
     figures = {str(case): result.figures() for case, result in results.items()}
     report = Report(

@@ -27,6 +27,7 @@ from benchmarks.models import load_model
 from benchmarks.plain.catseg import plain_text_encoder
 from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
+from catseg.errors import UserError
 from catseg.modeling.clip.loading import build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_cache import TextCache
@@ -132,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         task = Task(args.config, tuple(args.opts), args.vocabulary, args.classes, args.threads)
         figures = run(task, dtypes=args.dtype, plain_prompts=args.plain_prompts * args.plain, rounds=args.rounds)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, UserError) as error:
         parser.error(str(error))
     settings = {
         "config": args.config,

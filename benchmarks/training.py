@@ -27,6 +27,7 @@ from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
 from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
+from catseg.errors import UserError
 from catseg.vocabulary import Vocabulary
 
 WITHOUT_CHANCE = ("MODEL.SWIN.DROP_PATH_RATE", "0.0")  # so that both networks compute the same
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     first = calibrate()
     try:
         figures = run(task, NETWORKS if args.plain else NETWORKS[:1], rounds=args.rounds)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, UserError) as error:
         parser.error(str(error))
     report = Report(
         title="Training step",

@@ -80,6 +80,8 @@ def check_names(cfg: CfgNode) -> None:
     for key, registry, name in parts:
         if name not in registry:
             raise InputError(f"{key} is {name!r}, which does not exist; {_near(name, registry)}")
+    if SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME).__module__.startswith("detectron2."):
+        raise InputError(f"MODEL.SEM_SEG_HEAD.NAME is {cfg.MODEL.SEM_SEG_HEAD.NAME!r}, which takes no class names")
     meta_architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     if isinstance(meta_architecture, type) and not issubclass(meta_architecture, CATSeg):
         raise InputError(f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}, expected CATSeg or a subclass")

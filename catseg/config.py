@@ -131,7 +131,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # Set of prompt templates: imagenet (80), imagenet_select (7), single (1) or shapes (4).
     cfg.MODEL.CLIP.TEMPLATES = "imagenet"
     cfg.MODEL.CLIP.FIRST_SYNONYM_ONLY = False  # else the text features of a class's synonyms are averaged
-    cfg.MODEL.CLIP.TEXT_CACHE = True  # keep text features on disk, under $CATSEG_CACHE or ~/.cache/catseg
+    # Keep text features on disk, under $CATSEG_CACHE or ~/.cache/catseg: up to $CATSEG_TEXT_CACHE_MIB, by default 2048.
+    cfg.MODEL.CLIP.TEXT_CACHE = True
 
     # MODEL.BACKBONE.NAME is any of Detectron2's or this project's backbones; with "", guidance comes from CLIP's image
     # encoder (CAT-Seg v2). SIZE is one of the sizes of the family, if it has any (D2SwinTransformer has its own keys).

@@ -43,6 +43,7 @@ def test_detectron2_builds_the_augmentation_too(tmp_path):
         ("MODEL.BACKBONE.NAME", "SwinTransformer", "did you mean D2SwinTransformer"),
         ("MODEL.BACKBONE.NAME", "zzz", "there are .*VAN"),
         ("MODEL.SEM_SEG_HEAD.NAME", "CatSegHead", "did you mean CATSegHead"),
+        ("MODEL.SEM_SEG_HEAD.NAME", "SemSegFPNHead", "takes no class names"),
         ("MODEL.DEVICE", "gpu", "cannot be used here"),
         ("MODEL.DEVICE", "xla", "cannot be used here"),
         ("MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", [0, 8], "FEATURE_RESOLUTION must be two positive"),

@@ -34,6 +34,7 @@ from catseg.evaluation.confusion import scores
 from catseg.modeling.clip.loading import model_config
 
 AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+LOWEST = {"SOLVER.MAX_ITER": 1, "SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.BASE_LR": 0, "DATALOADER.NUM_WORKERS": 0}
 PREDICTIONS = ("", "labels", "overlays", "both")
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE)
     check_names(cfg)
     _check_processes(cfg, args)
+    _check_lowest(cfg)
     _check_values(cfg)
     start = starting_weights(cfg, args)
     if args.resume and not args.eval_only:
@@ -183,6 +185,13 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
             f"SOLVER.IMS_PER_BATCH, the batch of all processes together, is {cfg.SOLVER.IMS_PER_BATCH}: "
             f"choose a multiple of the {processes} processes"
         )
+
+
+def _check_lowest(cfg: CfgNode) -> None:
+    for key, lowest in LOWEST.items():
+        section, _, name = key.partition(".")
+        if cfg[section][name] < lowest:
+            raise InputError(f"{key} must be at least {lowest}, got {cfg[section][name]}")
 
 
 def _check_values(cfg: CfgNode) -> None:

@@ -31,7 +31,7 @@ from catseg.engine.optimizer import build_optimizer
 from catseg.engine.setup import AUTOCAST_DTYPES
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
-from catseg.errors import NotFiniteError, RunError
+from catseg.errors import InputError, NotFiniteError, RunError
 from catseg.modeling.meta_arch import CATSeg
 
 logger = logging.getLogger(__name__)
@@ -169,6 +169,18 @@ class Trainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """Build the optimizer, see `catseg.engine.optimizer`."""
         return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        """Build the schedule that Detectron2 has for the keys of SOLVER.
+
+        Raises:
+            ValueError: if it has none.
+        """
+        try:
+            return super().build_lr_scheduler(cfg, optimizer)
+        except ValueError as error:
+            raise InputError(f"SOLVER asks for a schedule of the learning rate that does not exist: {error}") from error
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:

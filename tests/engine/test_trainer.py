@@ -11,6 +11,7 @@ from detectron2.engine import DefaultTrainer
 
 from catseg.engine.trainer import Trainer
 from catseg.engine.training_step import TrainingStep
+from catseg.errors import UserError
 
 
 def train(cfg, resume=False):
@@ -229,3 +230,9 @@ def test_resuming_without_a_checkpoint_starts_from_the_weights(toy_config, tmp_p
     assert second.start_iter == 0
     assert "training starts anew" in caplog.text
     assert_equal(dict(second.model.state_dict()), dict(first.model.state_dict()))
+
+
+@pytest.mark.parametrize(("key", "value"), [("SOLVER__LR_SCHEDULER_NAME", "Cosine"), ("SOLVER__WARMUP_METHOD", "slow")])
+def test_a_schedule_that_does_not_exist_is_named(toy_config, key, value):
+    with pytest.raises(UserError, match=f"SOLVER asks for a schedule .*{value}"):
+        Trainer(toy_config(**{key: value}))
