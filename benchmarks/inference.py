@@ -36,6 +36,7 @@ from benchmarks.models import load_model, random_image
 from benchmarks.plain.catseg import PlainCATSeg
 from benchmarks.reports import Report, add_model_options, make_parser, publish
 from catseg.arguments import positive
+from catseg.data.inference_sample import inference_resize, inference_sample
 from catseg.errors import InputError, UserError
 from catseg.modeling.meta_arch import CATSeg
 
@@ -77,7 +78,7 @@ class Result:
 
     Attributes:
         timing: the runs.
-        stages: seconds per run of each stage; what is left, cutting and argmax, counts as post-processing.
+        stages: seconds per run of each stage; what is left, such as resizing and argmax, counts as post-processing.
         peak: GiB above the loaded model.
         checks: how the output compares with others.
     """
@@ -112,29 +113,31 @@ class Network:
         self.cfg, self.model = load_model(case.config, case.options, given_text=True)
         if case.plain and not self.cfg.TEST.SLIDING_WINDOW:
             raise InputError("the plain form always cuts windows: with --plain, TEST.SLIDING_WINDOW must be True")
+        self.resize = inference_resize(self.cfg)
         self.plain = PlainCATSeg(self.model, self.cfg).eval() if case.plain else None
 
     def call(self, case: Case, *, labels: bool = True) -> Callable[[], Tensor]:
         """Return the function to measure: it computes labels `(H, W)`, or probabilities `(T, H, W)`."""
-        image = random_image(*case.size)
+        pixels = random_image(*case.size).permute(1, 2, 0).numpy()
         self.model.set_vocabulary([f"class {i}" for i in range(case.classes)])
         text = self.model.text_features(self.model.classes)
 
-        def ours() -> Tensor:
+        def ours(sample: dict[str, Any]) -> Tensor:
             self.model.test_dtype = DTYPES[case.dtype]
             if labels:
-                return self.model.predict_labels([{"image": image}])[0]["labels"]
-            return self.model([{"image": image}])[0]["sem_seg"]
+                return self.model.predict_labels([sample])[0]["labels"]
+            return self.model([sample])[0]["sem_seg"]
 
-        def plain() -> Tensor:
+        def plain(sample: dict[str, Any]) -> Tensor:
             assert self.plain is not None
             with torch.autocast("cpu", dtype=DTYPES[case.dtype], enabled=case.dtype != "float32"):
-                probabilities = self.plain(image, text, case.size)
+                probabilities = self.plain(sample["image"], text, case.size)
             return probabilities.argmax(dim=0) if labels else probabilities
 
         def run() -> Tensor:
+            sample = inference_sample(pixels, self.resize)
             with torch.inference_mode():
-                return plain() if case.plain else ours()
+                return plain(sample) if case.plain else ours(sample)
 
         return run
 

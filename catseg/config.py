@@ -180,6 +180,7 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # shipped vocabulary, or a .json or .txt file. "" for the data sets' own.
     cfg.DATASETS.TRAIN_CLASSES = ""
     cfg.DATASETS.TEST_CLASSES = ""
+    cfg.INPUT.FORMAT = "RGB"  # the only one: MODEL.PIXEL_MEAN and MODEL.CLIP.PIXEL_MEAN are for it
     cfg.INPUT.COLOR_AUG_SSD = True
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
 
@@ -196,10 +197,10 @@ def _add_solver_keys(cfg: CfgNode) -> None:
 
 
 def _add_test_keys(cfg: CfgNode) -> None:
-    cfg.TEST.SLIDING_WINDOW = True  # else the image is squeezed into one crop
-    # Detectron2 first resizes images, with averaging, to INPUT.MIN_SIZE_TEST (length of the shorter side; 0 for none)
-    # and at most INPUT.MAX_SIZE_TEST. SLIDING_SIZE are the rows and columns to which the network resizes the outcome,
-    # without averaging; 0 0 keeps its size.
+    cfg.TEST.SLIDING_WINDOW = True  # else the image, resized as below, is squeezed into one crop
+    # In every kind of inference, Detectron2 first resizes images, with averaging, to INPUT.MIN_SIZE_TEST (length of the
+    # shorter side; 0 for none) and at most INPUT.MAX_SIZE_TEST. SLIDING_SIZE are the rows and columns to which the
+    # network resizes the outcome, without averaging; 0 0 keeps its size.
     cfg.TEST.SLIDING_SIZE = [640, 640]
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
@@ -213,8 +214,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # quicker with large vocabularies, but not exact. 0 aggregates all, as the paper does.
     cfg.TEST.MAX_CLASSES = 0
     cfg.TEST.DTYPE = "float32"  # computing type of inference: float32, bfloat16 or float16
-    # With TEST.AUG.ENABLED, the image is resized to each of these in place of SLIDING_SIZE, in its aspect: lengths of
-    # the shorter side, in pixels. Without SLIDING_WINDOW there is one size. AUG.FLIP has each looked at mirrored, too.
+    # With TEST.AUG.ENABLED, the network resizes the same outcome to each of these in place of SLIDING_SIZE, and in the
+    # aspect of SLIDING_SIZE: lengths of the shorter side, in pixels. Without SLIDING_WINDOW there is one size. AUG.FLIP
+    # has each looked at mirrored, too.
     cfg.TEST.AUG.MIN_SIZES = (512, 640, 768)
     # What the best checkpoint is chosen by: <task>/<metric> on the first test set, or <dataset>/<task>/<metric>.
     cfg.TEST.BEST_METRIC = "sem_seg/mIoU"

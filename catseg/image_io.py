@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from catseg.errors import InputError
+from catseg.exif import exif_orientation, turn, turn_back, turned_by_decoding
 from catseg.image_files import UnsuitableImageError, read_file
 from catseg.stored_values import (
     decoded_by_opencv,
@@ -32,8 +33,8 @@ def read_image(path: str | Path, *, upright: bool = True) -> NDArray[np.uint8]:
 
     Args:
         path: a file in any format that Pillow reads, or a TIFF or BMP file that OpenCV reads.
-        upright: whether to turn the image as its EXIF orientation says, for the eye; else rows and columns are those of
-            the file.
+        upright: whether to turn the image as its EXIF orientation says, for the eye; else rows and columns are those
+            that the file stores.
 
     Returns:
         RGB 0..255, (H, W, 3).
@@ -100,9 +101,10 @@ def pil_to_rgb(image: Image.Image, *, upright: bool = True) -> NDArray[np.uint8]
     """
     if not image.width or not image.height:
         raise UnsuitableImageError(f"the image is empty: {image.width} x {image.height} pixels")
+    already_turned = turned_by_decoding(image)
     deep = image.mode in _DEEP_GREY or white_of(image) == _SIGNED_8_BIT
     rgb = _deep_grey_to_rgb(image) if deep else _shallow_to_rgb(image)
-    return _turned(rgb, _orientation(image)) if upright else rgb
+    return turn(rgb, exif_orientation(image)) if upright else turn_back(rgb, already_turned)
 
 
 def _shallow_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -172,21 +174,3 @@ def _to_8_bit(values: NDArray[Any], white: float | None) -> NDArray[np.uint8]:
         fix = "such images have no fixed white: convert it to 8 or 16 bits" if floating else "convert it to 8 bits"
         raise UnsuitableImageError(f"expected {values.dtype} values 0..{white:g}, got {low}..{high}; {fix}")
     return (values * (255.0 / white) + 0.5).astype(np.uint8)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF data raise exceptions of many kinds, and the pixels are fine
-        return 1
-
-
-def _turned(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn an image upright; numbers that are no EXIF orientation leave it as it is."""
-    if orientation in (5, 6, 7, 8):
-        rgb = rgb.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        rgb = rgb[::-1]
-    if orientation in (2, 3, 6, 7):
-        rgb = rgb[:, ::-1]
-    return np.ascontiguousarray(rgb)

@@ -1,14 +1,18 @@
 """Reading label maps: images whose pixel values are class numbers."""
 
+import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.utils.logger import log_first_n
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageSequence, TiffImagePlugin
 
 from catseg.errors import InputError
+from catseg.exif import exif_orientation, turn_back, turned_by_decoding
 from catseg.image_files import UnsuitableImageError, read_file
 from catseg.stored_values import decoded_by_opencv, is_tiff, stored_values
 
@@ -21,6 +25,9 @@ _EXTRA_PAGES = 1 | 4  # bits of TIFF's tag NewSubfileType: a smaller version, a 
 
 def read_label_map(path: str | Path) -> NDArray[np.integer]:
     """Read the numbers that a label map stores, whatever they look like as shades of grey or as colours.
+
+    Rows and columns are those that the file stores: label maps are drawn on upright images, and are not turned even if
+    they have an EXIF orientation of their own, of which a warning is logged.
 
     Args:
         path: a PNG, TIFF, BMP, GIF, PGM or TGA file, a grey or palette image of any number of bits. Floating-point
@@ -36,7 +43,7 @@ def read_label_map(path: str | Path) -> NDArray[np.integer]:
         OSError: if the file cannot be opened.
     """
     try:
-        return read_file(path, _label_map, otherwise=_odd_tiff)
+        return read_file(path, partial(_label_map, path), otherwise=_odd_tiff)
     except ValueError as error:
         raise InputError(f"the label file {error}") from error
 
@@ -97,7 +104,7 @@ def check_label_size(
     )
 
 
-def _label_map(image: Image.Image) -> NDArray[np.integer]:
+def _label_map(path: str | Path, image: Image.Image) -> NDArray[np.integer]:
     compression = image.info.get("compression")
     if image.format not in _FORMATS or (image.format == "TIFF" and compression in _LOSSY_TIFF):
         kind = f"{image.format} compressed as {compression}" if image.format == "TIFF" else image.format
@@ -108,7 +115,15 @@ def _label_map(image: Image.Image) -> NDArray[np.integer]:
     pages = sum(1 for _ in _pages(image))
     if pages > 1:
         raise UnsuitableImageError(f"it holds {pages} images, but a label map is one: write each to a file of its own")
-    return _whole(_single_channel(stored_values(image), image.mode))
+    already_turned = turned_by_decoding(image)
+    values = turn_back(_single_channel(stored_values(image), image.mode), already_turned)
+    if {already_turned, exif_orientation(image)} != {1}:
+        log_first_n(
+            logging.WARNING,
+            f"The label file {path} has an EXIF orientation, which is ignored: label maps are drawn on upright images. "
+            "Write it without EXIF data, upright",
+        )
+    return _whole(values)
 
 
 def _odd_tiff(content: bytes) -> NDArray[np.integer] | None:

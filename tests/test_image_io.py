@@ -203,12 +203,17 @@ def test_numbers_that_are_no_orientation(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_is_that_of_pillow(tmp_path, orientation):
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("pixels", [COLORS, COLORS[..., 0], COLORS[..., 0].astype(np.uint16) * 257])
+def test_every_orientation_is_that_of_pillow(tmp_path, orientation, suffix, pixels):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path, Image.fromarray(COLORS), "a.png", exif=exif)
-    with Image.open(path) as image:
+    path = saved(tmp_path, Image.fromarray(pixels), f"a.{suffix}", exif=exif)
+    stored = to_rgb(pixels)
+    reference = saved(tmp_path, Image.fromarray(stored), "reference.png", exif=exif)
+    with Image.open(reference) as image:
         np.testing.assert_array_equal(read_image(path), np.asarray(ImageOps.exif_transpose(image)))
+    np.testing.assert_array_equal(read_image(path, upright=False), stored)
 
 
 def test_a_broken_link_says_so(tmp_path):

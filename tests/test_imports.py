@@ -22,6 +22,7 @@ LEAVES = {
     "config_values",
     "console",
     "errors",
+    "exif",
     "image_files",
     "image_io",
     "label_io",

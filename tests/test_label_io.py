@@ -26,6 +26,19 @@ def test_palette_images_give_indices(tmp_path):
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), LABELS)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("suffix", "dtype"), [("png", np.uint8), ("tif", np.uint8), ("tif", np.uint16)])
+def test_label_maps_are_never_turned(tmp_path, monkeypatch, orientation, suffix, dtype):
+    said = []
+    monkeypatch.setattr("catseg.label_io.log_first_n", lambda level, message: said.append(message))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(LABELS.astype(dtype)).save(tmp_path / f"a.{suffix}", exif=exif)
+    np.testing.assert_array_equal(read_label_map(tmp_path / f"a.{suffix}"), LABELS)
+    assert len(said) == (orientation != 1)
+    assert all(f"a.{suffix} has an EXIF orientation, which is ignored" in message for message in said)
+
+
 RAMP = np.array([[0, 1, 2, 3]], dtype=np.uint8)
 RAMP_16 = RAMP.astype(np.uint16) * 300
 RGB_RAMP = np.stack([RAMP] * 3, axis=-1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from torch.multiprocessing import ProcessRaisedException
 
 from catseg.arguments import file_path, positive
@@ -25,6 +25,7 @@ from catseg.benchmark.store import describe_settings, pair_folder, read_pair
 from catseg.benchmark.table import Row, make_row, signed, write_tables
 from catseg.config import load_config
 from catseg.console import INTERRUPTED, add_debug_option, errors_in_one_line, one_line, shows_traceback
+from catseg.data.records import dataset_records
 from catseg.data.registration import register_datasets
 from catseg.engine.launch import launch
 from catseg.engine.setup import argument_parser, setup
@@ -117,7 +118,7 @@ class Benchmark:
         """List what is to be evaluated, and read what is there."""
         for dataset in self.args.datasets:
             try:
-                self.samples[dataset] = DatasetCatalog.get(dataset)
+                self.samples[dataset] = dataset_records([dataset])
             except Exception as error:  # whatever it is, the others are evaluated
                 self._leave_out(paper_name(dataset), error)
         self.pairs = [Pair(model, dataset) for model in self.args.models for dataset in self.samples]

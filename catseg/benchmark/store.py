@@ -21,9 +21,10 @@ from catseg.checkpoint.sources import fetch, hub_file
 RECORD = "pair.json"
 
 logger = logging.getLogger(__name__)
-_VERSION = 1  # of what is evaluated and kept: records of another one are made anew
+_VERSION = 2  # of what is evaluated and kept: records of another one are made anew
 # What changes neither the network nor how images go through it. The checkpoint replaces CLIP's first weights.
 _NO_MATTER = ("WEIGHTS", "DEVICE", "COMPILE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
+_INPUT_KEYS = ("MIN_SIZE_TEST", "MAX_SIZE_TEST")
 _TEST_KEYS = ("SLIDING_WINDOW", "SLIDING_SIZE", "SLIDING_KERNEL", "SLIDING_OVERLAP", "AUG", "MAX_CLASSES", "DTYPE")
 
 
@@ -37,7 +38,7 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
 
     Args:
         cfg: of the model, with its weights.
-        records: of the data set.
+        records: of the data set, as `catseg.data.records` has them.
         classes: of the data set.
 
     Returns:
@@ -54,14 +55,18 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
         for parent in parents:
             place = place[parent]
         place.pop(last)
-    names = [[Path(record[key]).name for key in ("file_name", "sem_seg_file_name")] for record in records]
+    files = [
+        (Path(record["file_name"]).name, Path(record["sem_seg_file_name"]).name, record.get("upright", True))
+        for record in records
+    ]
     settings = {
         "version": _VERSION,
         "model": model,
+        "input": {key: cfg.INPUT[key] for key in _INPUT_KEYS},
         "test": {key: cfg.TEST[key] for key in _TEST_KEYS},
         "weights": _describe_weights(cfg.MODEL.WEIGHTS),
         "images": len(records),
-        "files": _digest(names),
+        "files": _digest(files),
         "classes": _digest(list(classes)),
     }
     return json.loads(json_text(settings))

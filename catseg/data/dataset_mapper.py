@@ -11,7 +11,7 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import check_metadata_consistency
 
 from catseg.data.augmentation import build_train_augmentations
-from catseg.data.inference_sample import inference_resize, inference_sample
+from catseg.data.inference_sample import check_format, inference_resize, inference_sample
 from catseg.errors import InputError
 from catseg.image_io import read_image
 from catseg.label_io import check_label_size, read_classes
@@ -50,8 +50,7 @@ class SemSegDatasetMapper:
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """Read the arguments from a config; the data sets of DATASETS.TRAIN must be registered for training."""
-        if cfg.INPUT.FORMAT != "RGB":
-            raise InputError(f"INPUT.FORMAT must be RGB, which the pixel means are for, got {cfg.INPUT.FORMAT!r}")
+        check_format(cfg)
         if not is_train:
             return {"resize": inference_resize(cfg)}
         crop = cfg.INPUT.CROP

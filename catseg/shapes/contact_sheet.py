@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from PIL import Image
 
 from catseg.atomic import atomic_path
+from catseg.image_io import read_image
 from catseg.label_io import read_label_map
 from catseg.shapes.classes import CLASSES, HELD_OUT, HELD_OUT_OBJECTS
 from catseg.shapes.report import SEEN_TEST, UNSEEN_TEST
@@ -46,8 +46,7 @@ def write_contact_sheet(path: Path, data: Path, run: Path, *, rows: int = 5) -> 
         truths = _choose(data / "annotations" / split, rows, HELD_OUT_OBJECTS if split == "unseen_test" else CLASSES)
         for row, (name, truth) in enumerate(truths.items()):
             predicted = read_label_map(run / "evaluation" / dataset / "labels" / name)
-            with Image.open(data / "images" / split / name) as image:
-                pixels = np.asarray(image.convert("RGB"))
+            pixels = read_image(data / "images" / split / name)
             _show(grid[row][4 * side : 4 * side + 4], pixels, truth, predicted)
         headed = grid[0][4 * side : 4 * side + 4]
         for axes, heading in zip(headed, _TITLES, strict=False):

@@ -48,10 +48,13 @@ def test_what_cannot_be_read_is_made_again(tmp_path, describe, text):
         {"MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST": [2, 2]},
         {"TEST__SLIDING_OVERLAP": 0.5},
         {"TEST__AUG__ENABLED": True},
+        {"INPUT__MIN_SIZE_TEST": 480},
+        {"INPUT__MAX_SIZE_TEST": 900},
         {"TEST__MAX_CLASSES": 64},
         {"TEST__DTYPE": "bfloat16"},
         {"MODEL__WEIGHTS": "catseg://v1-base"},
         {"records": [*RECORDS, {"file_name": "b.jpg", "sem_seg_file_name": "b.png"}]},
+        {"records": [{**RECORDS[0], "upright": False}]},
     ],
 )
 def test_what_changes_the_numbers_changes_the_settings(describe, overrides):

@@ -13,6 +13,7 @@ from PIL import Image
 from catseg.data.dataset_specs import DatasetSpec
 from catseg.data.pairs import listed
 from catseg.errors import InputError
+from catseg.exif import upright_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +106,18 @@ def select(jobs: Sequence[Job], spec: DatasetSpec, *, subset: bool) -> tuple[lis
 
 
 def check_size(job: Job, labels: NDArray[np.integer]) -> None:
-    """Compare the size of a job's original image with that of its labels, (H, W).
+    """Compare the size of a job's original image, upright or as it is stored, with that of its labels, (H, W).
+
+    Which of the two a data set's labels are drawn on is decided where they are read, see `catseg.data.records`.
 
     Raises:
         OSError: if the image cannot be opened.
         ValueError: if they differ.
     """
     with Image.open(job.image) as image:
-        size = (image.height, image.width)
-    if labels.shape != size:
-        raise InputError(f"its labels have the size {labels.shape}, the image {job.image} has {size}")
+        size, upright = (image.height, image.width), upright_size(image)
+    if labels.shape not in (size, upright):
+        raise InputError(f"its labels have the size {labels.shape}, the image {job.image} has {upright}")
 
 
 def read_names(path: Path) -> list[str]:

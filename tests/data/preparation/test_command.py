@@ -60,19 +60,23 @@ def test_values_become_classes(download):
             np.testing.assert_array_equal(labels, source - np.uint8(1))
 
 
-def test_an_exif_orientation_changes_nothing(download):
+@pytest.mark.parametrize("upright", [True, False])
+def test_an_exif_orientation_changes_nothing(download, upright):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     for spec in ADE20K_150:
         for path in (download / spec.image_dir).glob("*"):
-            Image.open(path).save(path, exif=exif)
+            image = Image.open(path)
+            if upright:  # labels are drawn on what viewers show
+                image = image.transpose(Image.Transpose.ROTATE_90)
+            image.save(path, exif=exif)
     assert prepare(download, "--subset") == 0
     record = {
         "file_name": sorted((download / ADE20K_150[1].image_dir).glob("*"))[0],
         "sem_seg_file_name": label_files(download, ADE20K_150[1])[0],
     }
     mapper = SemSegDatasetMapper(resize=AugmentationList([]))
-    image = mapper({**record, "upright": False})["image"]
+    image = mapper({**record, "upright": upright})["image"]
     assert image.shape[1:] == read_label_map(record["sem_seg_file_name"]).shape
 
 
