@@ -190,7 +190,9 @@ def test_ctrl_c_ends_training_with_a_hint(workplace):
         output, _ = process.communicate()
     assert process.returncode == 130, output
     assert "--resume goes on from" in output
-    assert "Traceback" not in output
+    # No traceback of ours. Python prints one of its own if it was just handing a tensor from a worker to the process.
+    assert "KeyboardInterrupt" not in output
+    assert 'train_net.py", line' not in output
     assert not list((folder / "interrupted").glob(".*"))
 
 

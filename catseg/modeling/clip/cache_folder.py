@@ -51,7 +51,9 @@ class CacheFolder:
                 raise ValueError("its content is not what was written")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, SafetensorError, ValueError) as error:
+        except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+            if not path.exists():  # another process removed it just now
+                return None
             logger.warning("The text features of %r are computed again, since %s is damaged: %s", name, path, error)
             return None
         with suppress(OSError):  # it was removed just now, or it is somebody else's
