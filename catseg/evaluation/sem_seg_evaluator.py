@@ -1,13 +1,14 @@
 """Scores a model's label maps against those of a registered data set."""
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from PIL import Image
 from catseg.atomic import atomic_path, write_json
 from catseg.errors import InputError, RunError
 from catseg.evaluation.confusion import confusion_matrix, scores
+from catseg.file_names import result_names
 from catseg.image_io import read_image
+from catseg.label_coverage import LabelCoverage
 from catseg.label_io import check_label_size, read_classes
 from catseg.vocabulary import load_vocabulary
 
@@ -29,6 +32,8 @@ Draw = Callable[[NDArray[np.uint8], NDArray[np.int64], Sequence[str]], NDArray[n
 class SemSegEvaluator(DatasetEvaluator):
     """Adds up a confusion matrix over images and, in the main process, turns it into scores.
 
+    A warning names the classes that no label map holds, and tells if most pixels are ignored.
+
     Args:
         dataset_name: a registered data set; its metadata give `stuff_classes`, `ignore_label`, and optionally
             `score_groups` (group name to class indices, see `catseg.evaluation.confusion.scores`), `image_root`, and
@@ -37,7 +42,8 @@ class SemSegEvaluator(DatasetEvaluator):
         distributed: add up over all processes; else each has the scores of its own images.
         output_dir: folder for `scores.json`, `confusion_matrix.npz` and the two below; nothing is written if None.
         save_labels: write the class numbers of each prediction to `labels/<image>.png`, with 8 bits for up to 256
-            classes, else 16.
+            classes, else 16. Images are named by their paths below `image_root`, or below the deepest folder that holds
+            all of the data set, without suffix except where two would have one name.
         draw: given an RGB image, uint8 (H, W, 3), its predicted classes, int64 (H, W), and the class names, makes a
             image, uint8 RGB of any size, which is written to `overlays/<image>.jpg`.
         watch: called for each image with the sample, its true and its predicted classes as they are scored, int64
@@ -71,13 +77,14 @@ class SemSegEvaluator(DatasetEvaluator):
         self.scored_classes: Sequence[str] = metadata.get("scored_classes", self.classes)
         self.ignore_label: int = metadata.ignore_label
         self.groups: Mapping[str, Sequence[int]] = metadata.get("score_groups", {})
-        self.image_root: str | None = metadata.get("image_root")
+        self._result_names = _result_names(dataset_name) if save_labels or draw is not None else {}
         self.reset()
 
     def reset(self) -> None:
         """Forget all images."""
         self.matrix = np.zeros((len(self.scored_classes), len(self.scored_classes)), dtype=np.int64)
         self.image_count = 0
+        self.ignored = 0
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Count the pixels of some images, and write their predictions if asked to.
@@ -107,9 +114,10 @@ class SemSegEvaluator(DatasetEvaluator):
                 raise InputError(f"the prediction for {sample['file_name']} cannot be scored: {error}") from error
             self.matrix += counts
             self.image_count += 1
+            self.ignored += truth.size - int(counts.sum())
             if self.watch is not None:
                 self.watch(sample, truth, merged, counts)
-            if self.output_dir is not None:
+            if self.output_dir is not None and self._result_names:
                 self._write_prediction(self.output_dir, sample, predicted)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
@@ -122,15 +130,20 @@ class SemSegEvaluator(DatasetEvaluator):
             RuntimeError: if there was no image.
             ValueError: if no pixel has a ground truth.
         """
-        matrix, image_count = self.matrix, self.image_count
+        matrix, image_count, ignored = self.matrix, self.image_count, self.ignored
         if self.distributed:
-            gathered = comm.gather((matrix, image_count))
+            gathered = comm.gather((matrix, image_count, ignored))
             if not comm.is_main_process():
                 return None
-            matrix = sum(matrix for matrix, _ in gathered)
-            image_count = sum(count for _, count in gathered)
+            matrix, image_count, ignored = (sum(parts) for parts in zip(*gathered, strict=True))
         if not image_count:
             raise RunError(f"no image of {self.dataset_name} was evaluated: is the data set, or its loader, empty?")
+        coverage = LabelCoverage(image_count, matrix.sum(axis=1), ignored)
+        warning = coverage.warning(
+            self.dataset_name, self.scored_classes, ignore_label=self.ignore_label, label_maps=image_count
+        )
+        if warning:
+            logger.warning(warning)
         results = scores(matrix, self.scored_classes, self.groups)
         logger.info("Evaluated %d images of %s: mIoU %.2f", image_count, self.dataset_name, results["mIoU"])
         if self.output_dir is not None:
@@ -161,16 +174,15 @@ class SemSegEvaluator(DatasetEvaluator):
         return class_scores.argmax(dim=0).cpu().numpy()
 
     def _write_prediction(self, folder: Path, sample: Mapping[str, Any], predicted: NDArray[np.int64]) -> None:
-        file, root = Path(sample["file_name"]), self.image_root
-        name = file.relative_to(root) if root and file.is_relative_to(root) else Path(file.name)
+        name = self._result_names[os.fspath(sample["file_name"])]
         if self.save_labels:
             dtype = np.uint8 if len(self.classes) <= 256 else np.uint16
-            with atomic_path(folder / "labels" / name.with_suffix(".png")) as path:
+            with atomic_path(folder / "labels" / f"{name}.png") as path:
                 Image.fromarray(predicted.astype(dtype)).save(path)
         if self.draw is not None:
             image = read_image(sample["file_name"], upright=sample.get("upright", True))
             drawing = self.draw(image, predicted, self.classes)
-            with atomic_path(folder / "overlays" / name.with_suffix(".jpg")) as path:
+            with atomic_path(folder / "overlays" / f"{name}.jpg") as path:
                 Image.fromarray(drawing).save(path, quality=90)
 
     def _write_scores(
@@ -184,3 +196,14 @@ class SemSegEvaluator(DatasetEvaluator):
         write_json(folder / "scores.json", report)
         with atomic_path(folder / "confusion_matrix.npz") as path:
             np.savez_compressed(path, matrix=matrix, classes=np.array(self.scored_classes))
+
+
+def _result_names(dataset_name: str) -> dict[str, str]:
+    """Return what the results of each image of a data set are called, by its file."""
+    files = list(dict.fromkeys(os.fspath(record["file_name"]) for record in DatasetCatalog.get(dataset_name)))
+    paths = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 (links are kept)
+    root = MetadataCatalog.get(dataset_name).get("image_root")
+    root = None if root is None else Path(os.path.abspath(root))  # noqa: PTH100
+    if root is not None and not all(path.is_relative_to(root) for path in paths):
+        root = None
+    return dict(zip(files, result_names(paths, root), strict=True))

@@ -15,6 +15,9 @@ CLASSES = ["grass", "sky", "cat"]
 SIZE = (6, 8)
 
 
+inputs_of = {}  # the records of the data sets
+
+
 @pytest.fixture
 def dataset(tmp_path):
     yield from register("evaluator_test", CLASSES, 255, tmp_path)
@@ -32,7 +35,9 @@ def register(name, classes, ignore_label, folder):
         image_root=str(folder / "images"),
         score_groups={"grounds": [0, 1]},
     )
+    DatasetCatalog.register(name, lambda: inputs_of[name])
     yield name
+    DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
 
 
@@ -80,10 +85,10 @@ def test_scores_and_labels_count_the_same(dataset, tmp_path):
     assert "mIoU-grounds" in results["sem_seg"]
 
 
-def test_agrees_with_detectron2(dataset, tmp_path, monkeypatch):
+def test_agrees_with_detectron2(dataset, tmp_path):
     inputs = make_inputs(tmp_path, 2, num_classes=2)  # "cat" is predicted, and never there
     outputs = [{"sem_seg": output} for output in predictions(inputs)]
-    monkeypatch.setitem(DatasetCatalog.data, dataset, lambda: inputs)
+    inputs_of[dataset] = inputs
     results = []
     for evaluator in (detectron2.evaluation.SemSegEvaluator(dataset), SemSegEvaluator(dataset)):
         evaluator.reset()
@@ -105,13 +110,14 @@ def test_runs_in_detectron2_inference(dataset, tmp_path):
     assert results["sem_seg"]["mIoU"] == results["sem_seg"]["pACC"] == 100
 
 
-def test_scores_bear_the_names_of_classes_with_synonyms(tmp_path):
+def test_scores_bear_the_names_of_classes_with_synonyms(tmp_path, monkeypatch):
     MetadataCatalog.get("evaluator_synonyms").set(stuff_classes=["grass, lawn", ("cat", "kitten")], ignore_label=255)
     drawn = []
+    [sample] = make_inputs(tmp_path, 1, num_classes=2)
+    monkeypatch.setitem(DatasetCatalog.data, "evaluator_synonyms", lambda: [sample])
     evaluator = SemSegEvaluator(
         "evaluator_synonyms", output_dir=tmp_path, draw=lambda image, labels, names: drawn.append(names) or image
     )
-    [sample] = make_inputs(tmp_path, 1, num_classes=2)
     evaluator.process([sample], [{"labels": torch.from_numpy(sample["truth"].clip(0, 1))}])
     results = evaluator.evaluate()["sem_seg"]
     MetadataCatalog.remove("evaluator_synonyms")
@@ -139,14 +145,17 @@ def test_files(dataset, tmp_path):
         return np.repeat(labels[..., None] * 100, 3, axis=2).astype(np.uint8)
 
     out = tmp_path / "out"
+    inputs_of[dataset] = inputs
     evaluator = SemSegEvaluator(dataset, output_dir=out, save_labels=True, draw=draw)
     evaluator.process(inputs, [{"labels": labels} for labels in maps])
     results = evaluator.evaluate()["sem_seg"]
 
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    images = ["labels/other.png", "labels/some/photo0.png", "overlays/other.jpg", "overlays/some/photo0.jpg"]
+    # One lies outside of `image_root`, so names begin where all images lie.
+    names = ["images/some/photo0", "other"]
+    images = [*(f"labels/{name}.png" for name in names), *(f"overlays/{name}.jpg" for name in names)]
     assert files == ["confusion_matrix.npz", *images, "scores.json"]
-    for name, labels in zip(["some/photo0", "other"], maps, strict=True):
+    for name, labels in zip(names, maps, strict=True):
         written = np.asarray(Image.open(out / "labels" / f"{name}.png"))
         assert written.dtype == np.uint8
         np.testing.assert_array_equal(written, labels)
@@ -156,6 +165,37 @@ def test_files(dataset, tmp_path):
     with np.load(out / "confusion_matrix.npz") as archive:
         np.testing.assert_array_equal(archive["matrix"], evaluator.matrix)
         assert archive["classes"].tolist() == CLASSES
+
+
+def test_images_of_equal_names_have_predictions_of_their_own(dataset, tmp_path):
+    MetadataCatalog.remove(dataset)
+    MetadataCatalog.get(dataset).set(stuff_classes=CLASSES, ignore_label=255)
+    [sample] = make_inputs(tmp_path, 1)
+    files = [tmp_path / name for name in ("scene1/0.jpg", "scene2/0.jpg", "scene2/1.jpg", "scene2/1.png", "b/v1.2.jpg")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        shutil.copy(sample["file_name"], file)
+    inputs_of[dataset] = inputs = [sample | {"file_name": str(file)} for file in files]
+    evaluator = SemSegEvaluator(dataset, output_dir=tmp_path / "out", save_labels=True)
+    maps = [torch.full(SIZE, index % 3) for index in range(len(files))]
+    evaluator.process(inputs, [{"labels": labels} for labels in maps])
+    for name, labels in zip(["scene1/0", "scene2/0", "scene2/1.jpg", "scene2/1.png", "b/v1.2"], maps, strict=True):
+        with Image.open(tmp_path / "out" / "labels" / f"{name}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), labels)
+
+
+def test_classes_that_no_label_map_holds_are_named(dataset, tmp_path, caplog):
+    inputs = make_inputs(tmp_path, 2, num_classes=2)
+    evaluator = SemSegEvaluator(dataset)
+    evaluator.process(inputs, [{"labels": torch.zeros(SIZE, dtype=int)}] * 2)
+    evaluator.evaluate()
+    assert "no pixel of class 2 (cat) in 2 label maps; 17 % of the pixels have the ignored value 255" in caplog.text
+    caplog.clear()
+    inputs = make_inputs(tmp_path, 2)
+    evaluator.reset()
+    evaluator.process(inputs, [{"labels": torch.zeros(SIZE, dtype=int)}] * 2)
+    evaluator.evaluate()
+    assert "no pixel" not in caplog.text
 
 
 def test_undefined_scores_are_null_in_the_file(dataset, tmp_path):
@@ -169,6 +209,7 @@ def test_undefined_scores_are_null_in_the_file(dataset, tmp_path):
 def test_many_classes_use_16_bits(large_dataset, tmp_path):
     inputs = make_inputs(tmp_path, 1, np.uint16, 847, 65535)
     labels = torch.from_numpy(np.minimum(inputs[0]["truth"], 846))
+    inputs_of[large_dataset] = inputs
     evaluator = SemSegEvaluator(large_dataset, output_dir=tmp_path / "out", save_labels=True)
     evaluator.process(inputs, [{"labels": labels}])
     assert evaluator.evaluate()["sem_seg"]["pACC"] == 100
@@ -180,6 +221,7 @@ def test_classes_beyond_the_scored_ones_count_as_the_last(dataset, tmp_path):
     MetadataCatalog.get(dataset).set(scored_classes=["grass", "background"])
     inputs = make_inputs(tmp_path, 3, num_classes=2)
     maps = [output.argmax(dim=0) for output in predictions(inputs)]
+    inputs_of[dataset] = inputs
     evaluator = SemSegEvaluator(dataset, output_dir=tmp_path / "out", save_labels=True)
     evaluator.process(inputs, [{"labels": labels} for labels in maps])
     expected = expected_matrix(inputs, [labels.clamp(max=1) for labels in maps], num_classes=2)
