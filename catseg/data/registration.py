@@ -7,7 +7,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from catseg.data.dataset_specs import DATASETS, DatasetSpec, datasets_root
-from catseg.data.pairs import paired_names
+from catseg.data.pairs import paired_files
 from catseg.errors import InputError
 from catseg.vocabulary import Vocabulary, load_vocabulary
 
@@ -52,7 +52,18 @@ def dataset_vocabulary(name: str, replacement: str = "") -> Vocabulary:
     """
     if name not in MetadataCatalog.list():
         raise InputError(f"no data set is registered as {name!r}")
-    classes = MetadataCatalog.get(name).get("stuff_classes")
+    metadata = MetadataCatalog.get(name)
+    classes = metadata.get("stuff_classes")
+    if classes is None:
+        things = (
+            ", but thing_classes, which semantic segmentation does not use"
+            if "thing_classes" in metadata.as_dict()
+            else ""
+        )
+        raise InputError(
+            f"the data set {name} has no stuff_classes, the names of the classes in its label maps{things}: "
+            f'MetadataCatalog.get("{name}").set(stuff_classes=[...])'
+        )
     if isinstance(classes, str) or not isinstance(classes, Sequence):
         raise InputError(
             f"stuff_classes of the data set {name} must be a list of class names, got {type(classes).__name__}: "
@@ -108,7 +119,7 @@ def load_records(spec: DatasetSpec, root: Path) -> list[dict[str, str]]:
     """
     image_dir, label_dir = root / spec.image_dir, root / spec.label_dir
     try:
-        names = paired_names(
+        files = paired_files(
             image_dir, spec.image_extension, label_dir, spec.label_extension, more_images=spec.shared_images
         )
     except FileNotFoundError as error:
@@ -116,12 +127,6 @@ def load_records(spec: DatasetSpec, root: Path) -> list[dict[str, str]]:
             f"{spec.name}: {error} (data sets are looked for in $DETECTRON2_DATASETS, or else ./datasets). "
             f"{spec.how_to_make(root)}"
         ) from error
-    if len(names) != spec.image_count:
-        logger.warning("%s has %d images here, %d when complete", spec.name, len(names), spec.image_count)
-    return [
-        {
-            "file_name": str(image_dir / f"{name}.{spec.image_extension}"),
-            "sem_seg_file_name": str(label_dir / f"{name}.{spec.label_extension}"),
-        }
-        for name in names
-    ]
+    if len(files) != spec.image_count:
+        logger.warning("%s has %d images here, %d when complete", spec.name, len(files), spec.image_count)
+    return [{"file_name": str(image), "sem_seg_file_name": str(label_map)} for image, label_map in files]

@@ -25,6 +25,7 @@ from catseg.checkpoint.files import find_checkpoints, forget_read_ahead, last_ch
 from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config, read_config
 from catseg.console import add_debug_option, quieten_console
+from catseg.data.checks import check_dataset, check_label_maps, scored_classes
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import find_metric
@@ -142,6 +143,8 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
         if args.resume and not args.eval_only and last_checkpoint(folder):
             report_changes(cfg)
         write_config(cfg, name="eval_config.yaml" if args.eval_only else CONFIG_FILE)
+        for name in cfg.DATASETS.TEST if args.eval_only else dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+            check_label_maps(name, coverage=not args.eval_only and name in cfg.DATASETS.TRAIN)
     seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
@@ -238,8 +241,7 @@ def _check_data(cfg: CfgNode, *, training: bool) -> None:
             close = difflib.get_close_matches(name, DatasetCatalog.list())
             raise InputError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
         dataset_vocabulary(name, replacement)  # for its own checks
-        if not DatasetCatalog.get(name):
-            raise FileNotFoundError(f"dataset {name} holds no images")
+        check_dataset(name)
     if training:
         _check_same_classes(cfg.DATASETS.TRAIN)
         SemSegDatasetMapper(cfg, is_train=True)  # for its own checks
@@ -257,10 +259,9 @@ def _check_best_metric(cfg: CfgNode) -> None:
     """Look the metric up in the scores of made-up predictions, so that a wrong name is not found after hours."""
     results = {}
     for name in cfg.DATASETS.TEST:
-        metadata = MetadataCatalog.get(name)
-        classes = metadata.get("scored_classes", dataset_vocabulary(name))
+        classes = scored_classes(name)
         made_up = np.eye(len(classes), dtype=np.int64)
-        results[name] = {"sem_seg": scores(made_up, classes, metadata.get("score_groups"))}
+        results[name] = {"sem_seg": scores(made_up, classes, MetadataCatalog.get(name).get("score_groups"))}
     if results:
         find_metric(results, cfg.TEST.BEST_METRIC)
 

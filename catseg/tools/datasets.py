@@ -20,7 +20,7 @@ from catseg.arguments import file_path, positive
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.dataset_specs import BENCHMARKS, DatasetSpec, datasets_root
 from catseg.data.downloads import Download
-from catseg.data.pairs import file_names, listed, paired_names
+from catseg.data.pairs import files_by_name, listed, paired_files
 from catseg.data.preparation.manifest import Manifest
 
 _WORKERS = 4  # threads that read files for their checksums
@@ -75,16 +75,16 @@ def status_of(spec: DatasetSpec, root: Path) -> Status:
     folder, images = root / spec.label_dir, root / spec.image_dir
     missing = tuple(download for download in spec.downloads if not (root / download.gives).exists())
     try:
-        names = file_names(folder, spec.label_extension)
+        files = files_by_name(folder, spec.label_extension)
     except FileNotFoundError:
         return Status(spec, 0, 0, missing)
     digests = Manifest(spec, root).digests
-    checked = sum(folder / f"{name}.{spec.label_extension}" in digests for name in names)
+    checked = sum(path in digests for path in files.values())
     try:
-        paired_names(images, spec.image_extension, folder, spec.label_extension, more_images=spec.shared_images)
+        paired_files(images, spec.image_extension, folder, spec.label_extension, more_images=spec.shared_images)
     except FileNotFoundError as error:
-        return Status(spec, len(names), checked, missing, str(error))
-    return Status(spec, len(names), checked, missing)
+        return Status(spec, len(files), checked, missing, str(error))
+    return Status(spec, len(files), checked, missing)
 
 
 def status_table(statuses: Iterable[Status]) -> str:

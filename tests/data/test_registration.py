@@ -17,6 +17,7 @@ from catseg.data.dataset_specs import (
     datasets_root,
 )
 from catseg.data.registration import dataset_vocabulary, load_records, register_datasets
+from catseg.errors import InputError
 from catseg.vocabulary import load_vocabulary
 
 TEST = "ade20k_150_test_sem_seg"
@@ -97,14 +98,24 @@ def test_classes_may_go_by_other_names(mine, tmp_path):
         dataset_vocabulary("mine", str(tmp_path / "absent.json"))
 
 
-@pytest.mark.parametrize("classes", [None, {0: "a", 1: "b"}, "dog, cat"])
+@pytest.mark.parametrize("classes", [{0: "a", 1: "b"}, "dog, cat", 3])
 def test_classes_of_a_dataset_are_a_list(mine, classes):
-    if classes is not None:
-        mine.stuff_classes = classes
+    mine.stuff_classes = classes
     with pytest.raises(ValueError, match="stuff_classes of the data set mine must be a list"):
         dataset_vocabulary("mine")
     with pytest.raises(ValueError, match="no data set is registered as 'nobodys'"):
         dataset_vocabulary("nobodys")
+
+
+def test_a_dataset_without_stuff_classes(mine):
+    mine.set(ignore_label=255)
+    with pytest.raises(
+        InputError, match=r"mine has no stuff_classes, .*maps: Metadata.*\(\"mine\"\)\.set\(stuff_classes="
+    ):
+        dataset_vocabulary("mine")
+    mine.set(thing_classes=["cat"])
+    with pytest.raises(InputError, match=r"has no stuff_classes, .*, but thing_classes, which"):
+        dataset_vocabulary("mine")
 
 
 def test_published_names_classes_and_sizes():

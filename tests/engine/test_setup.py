@@ -1,13 +1,16 @@
 import logging
 from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 
 import catseg.checkpoint.files
 import catseg.engine.setup
 from catseg.engine.setup import _describe_device, setup, start_process, starting_weights
+from catseg.errors import InputError
 from tests.tiny import option_words, tiny_options
 
 NO_GPU = not torch.cuda.is_available()
@@ -132,6 +135,7 @@ def other_dataset():
 
 
 def test_training_sets_of_other_classes_cannot_be_mixed(arguments, other_dataset):
+    other_dataset[:] = DatasetCatalog.get("toy_train")
     with pytest.raises(ValueError, match="mixes toy_train and other"):
         setup(arguments(DATASETS__TRAIN=("toy_train", "other")))
 
@@ -156,6 +160,29 @@ def test_names_that_contradict_a_dataset_are_an_error(arguments, kind):
     with pytest.raises(ValueError, match=r"has 20 names, but the data set toy_\w+ has 3 classes"):
         setup(arguments(**{f"DATASETS__{kind}_CLASSES": "pascal_voc_20"}))
     setup(arguments({"eval_only": True}, DATASETS__TRAIN_CLASSES="pascal_voc_20"))
+
+
+def test_datasets_are_checked_before_anything_is_loaded(arguments, other_dataset):
+    with pytest.raises(InputError, match="record 0 of the data set other has no 'file_name'"):
+        setup(arguments({"eval_only": True}, DATASETS__TEST=("other",)))
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+def test_label_maps_are_looked_at_before_anything_is_loaded(arguments, monkeypatch, caplog, eval_only):
+    monkeypatch.setattr(catseg.engine.setup, "setup_logger", lambda *args, **options: None)  # it would hide from caplog
+    args = arguments({"eval_only": eval_only})
+    start_process(setup(args), args)
+    for name in ("toy_train", "toy_test"):
+        for record in DatasetCatalog.get(name):
+            with Image.open(record["sem_seg_file_name"]) as image:
+                labels = np.asarray(image)
+            Image.fromarray(np.where(labels == 2, 255, labels).astype(np.uint8)).save(record["sem_seg_file_name"])
+    assert "no pixel" not in caplog.text
+    start_process(setup(args), args)
+    assert ("toy_train: no pixel of class 2 (sky) in 5 label maps" in caplog.text) != eval_only
+    Image.fromarray(np.full_like(labels, 7)).save(record["sem_seg_file_name"])
+    with pytest.raises(InputError, match="has values that are no class: 7"):
+        start_process(setup(args), args)
 
 
 def test_an_empty_dataset_is_an_error(arguments, other_dataset):

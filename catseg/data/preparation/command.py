@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from catseg.data.dataset_specs import DatasetSpec, datasets_root
-from catseg.data.pairs import file_names, listed
+from catseg.data.pairs import files_by_name, listed
 from catseg.data.preparation.jobs import Job, Recipe, select
 from catseg.data.preparation.making import CannotWriteError, Outcome, make_all
 from catseg.data.preparation.manifest import Manifest
@@ -103,7 +103,7 @@ def _report(spec: DatasetSpec, root: Path, manifest: Manifest, outcome: Outcome,
     if failures:
         more = [f"... and {len(failures) - _MAX_LISTED} more"] if len(failures) > _MAX_LISTED else []
         _say(sys.stderr, f"{len(failures)} could not be made:", *failures[:_MAX_LISTED], *more)
-    there = file_names(folder, spec.label_extension) if outcome.ready else set()
+    there = set(files_by_name(folder, spec.label_extension)) if outcome.ready else set()
     foreign = set() if subset else there - outcome.ready
     if foreign:
         _say(sys.stderr, f"{len(foreign)} other label maps in {folder} were not made now: {listed(foreign)}")

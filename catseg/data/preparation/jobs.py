@@ -1,8 +1,7 @@
 """Jobs that prepare a download, one per image, and checks that their inputs are there."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catseg.data.dataset_specs import DatasetSpec
-from catseg.data.pairs import listed
+from catseg.data.pairs import exists_by_folder, listed
 from catseg.errors import InputError
 from catseg.exif import upright_size
 
@@ -90,7 +89,7 @@ def select(jobs: Sequence[Job], spec: DatasetSpec, *, subset: bool) -> tuple[lis
     Returns:
         The jobs to do, and a line for each thing that is missing.
     """
-    exists = _exists_by_folder()
+    exists = exists_by_folder()
     wanted = [job for job in jobs if not subset or any(map(exists, _own_files(job, spec)))]
     problems = []
     for kind, files in (
@@ -150,16 +149,6 @@ def _own_files(job: Job, spec: DatasetSpec) -> Iterable[Path]:
         yield job.labels
     if job.labels is None or not spec.shared_images:
         yield job.image
-
-
-def _exists_by_folder() -> Callable[[Path], bool]:
-    """A function that looks for files by listing each folder once."""
-
-    @cache
-    def contents(folder: Path) -> set[str]:
-        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-
-    return lambda path: path.name in contents(path.parent)
 
 
 def _where(missing: dict[str, Path]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from catseg.data.dataset_specs import ADE20K_150, COCO_STUFF_171, DatasetSpec
-from catseg.data.pairs import file_names
+from catseg.data.pairs import files_by_name
 from catseg.data.preparation.jobs import Job, Made, check_size, read_names
 from catseg.errors import InputError
 from catseg.label_io import read_label_map
@@ -106,8 +106,8 @@ def _numbered(spec: DatasetSpec, _root: Path) -> list[str]:
 
 
 def _in_folders(spec: DatasetSpec, root: Path) -> list[str]:
-    images = file_names(root / spec.image_dir, spec.image_extension)
-    return sorted(images | file_names(root / spec.source_label_dir, "png"))
+    images = files_by_name(root / spec.image_dir, spec.image_extension)
+    return sorted(images | files_by_name(root / spec.source_label_dir, "png"))
 
 
 def _voc_val(_spec: DatasetSpec, root: Path) -> list[str]:
