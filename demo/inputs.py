@@ -2,12 +2,12 @@
 
 import glob
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-_SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # of file managers, as are names with "._" on macOS
+_SUBFOLDER, _LOOP = "a folder: --recursive goes into it", "a link to a folder that holds this one"
 _NAMED = 3  # files of one reason that a message names
 
 
@@ -32,38 +32,33 @@ def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> tupl
     folder that differ in the suffix alone keep it in their names.
 
     Args:
-        inputs: as typed. Of folders and patterns, the files with an image's suffix that are not hidden are taken; a
-            file that is named itself is taken whatever its suffix.
+        inputs: as typed. A file is taken whatever its name. Of folders and patterns, the files with an image's suffix
+            that are not hidden are taken; other files are left out, those of file managers without a word. Links to
+            files and folders are followed, but no folder is entered twice.
         output: where results go. What lies in it is not taken from a folder that holds it.
-        recursive: whether to go into the subfolders of folders.
+        recursive: whether to go into the subfolders of folders; hidden ones apart.
 
     Returns:
-        The images, each once, in order of the inputs and by name within; and, by path, why other visible files and
-        folders are left out.
+        The images, each once, in order of the inputs and by name within; and, by path, why other files and folders are
+        left out.
 
     Raises:
         FileNotFoundError: if an input does not exist or a pattern matches nothing.
         ValueError: if there is no image, or if `output` is itself a folder that images are taken from.
         OSError: if a folder cannot be listed.
     """
-    target = output.resolve()
-    bases: list[Path] = []
-    paths: list[Path] = []
-    left_out: dict[str, str] = {}
-    for word in inputs:
-        base, found, others = _expand(word, target, recursive)
-        bases.append(base)
-        paths.extend(found)
-        left_out.update(others)
-    if not paths:
-        hint = "" if recursive else "; --recursive looks into subfolders too"
-        found_instead = f": {describe_left_out(left_out)}" if left_out else ""
-        raise ValueError(f"no images in {', '.join(inputs)}{hint}{found_instead}")
-    unique = list(dict.fromkeys(paths))
-    root = os.path.commonpath(bases)
-    relative = [path.relative_to(root).as_posix() for path in unique]
-    images = [InputImage(path, name) for path, name in zip(unique, _result_names(relative), strict=True)]
-    return images, {path: reason for path, reason in left_out.items() if Path(path) not in unique}
+    search = _Search(output.resolve(), recursive)
+    bases = [search.expand(word) for word in inputs]
+    images = list(dict.fromkeys(search.images))
+    left_out = {str(path): reason for path, reason in search.left_out.items() if path not in images}
+    if not images:
+        instead = f": {describe_left_out(left_out)}" if left_out else ""
+        raise ValueError(f"no images in {', '.join(inputs)}{instead}")
+
+    from catseg.file_names import result_names
+
+    names = result_names(images, os.path.commonpath(bases))
+    return [InputImage(path, name) for path, name in zip(images, names, strict=True)], left_out
 
 
 def describe_left_out(left_out: Mapping[str, str]) -> str:
@@ -72,68 +67,106 @@ def describe_left_out(left_out: Mapping[str, str]) -> str:
     for path, reason in left_out.items():
         names.setdefault(reason, []).append(Path(path).name)
     parts = [f"{', '.join(found[:_NAMED])}{', ...' * (len(found) > _NAMED)} ({why})" for why, found in names.items()]
-    return f"{len(left_out)} {'is' if len(left_out) == 1 else 'are'} left out: {'; '.join(parts)}"
+    kind = "files or folders were" if {_SUBFOLDER, _LOOP} & names.keys() else "files were"
+    number = (
+        f"{len(left_out)} {kind}" if len(left_out) > 1 else "1 file was" if kind == "files were" else "1 folder was"
+    )
+    return f"{number} left out: {'; '.join(parts)}"
 
 
-def _reason(path: Path) -> str:
-    """Tell why something in a folder is not taken; "" for an image."""
-    from catseg.image_files import image_suffixes, why_unreadable  # takes seconds, which a wrong path does not wait for
+@dataclass
+class _Search:
+    """Collects what inputs mean; all paths are absolute.
 
-    if path.is_dir():
-        return "a link to a folder: name it as an input" if path.is_symlink() else "a folder: --recursive looks into it"
-    if path.suffix.lower() in image_suffixes():
-        return ""
-    return why_unreadable(path) or "no image, by its suffix"
+    Attributes:
+        target: the output folder, resolved.
+        recursive: whether to go into subfolders.
+        images: the files that are taken.
+        left_out: why others are not.
+    """
+
+    target: Path
+    recursive: bool
+    images: list[Path] = field(default_factory=list)
+    left_out: dict[Path, str] = field(default_factory=dict)
+
+    def expand(self, word: str) -> Path:
+        """Collect what one input means, and return the folder that its names are relative to."""
+        path = Path(word).expanduser()
+        if path.is_dir():
+            base = path.resolve()
+            self._check_is_no_output(base)
+            self._sort_out(self._files_below(base))
+            return base
+        if os.path.lexists(path):
+            base = path.parent.resolve()
+            self.images.append(base / path.name)
+            return base
+        if not glob.has_magic(word):
+            raise FileNotFoundError(f"no file or folder {word}")
+        base, pattern = _split_pattern(path)
+        matches = sorted(base.glob(pattern))
+        if not matches:
+            raise FileNotFoundError(f"nothing matches {word}")
+        self._check_is_no_output(base)
+        results = self.target if self.target.is_relative_to(base) else None
+        self._sort_out(
+            match for match in matches if not match.is_dir() and not (results and match.is_relative_to(results))
+        )
+        return base
+
+    def _check_is_no_output(self, base: Path) -> None:
+        if self.target == base:
+            raise ValueError(f"the output folder {self.target} is where the images come from: choose another one")
+
+    def _files_below(self, base: Path) -> list[Path]:
+        """List a folder's files, and with `recursive` those of its subfolders and then of the folders that it links."""
+        files: list[Path] = []
+        waiting, entered = [base], {self.target}
+        for top in waiting:  # which grows by links
+            real = top.resolve()
+            if base != real and base.is_relative_to(real):
+                self.left_out[top] = _LOOP
+                continue
+            if real in entered:
+                continue
+            for parent, folders, names in os.walk(top, onerror=_raise):
+                entered.add(Path(parent).resolve())
+                files += [Path(parent, name) for name in sorted(names)]
+                below = [Path(parent, name) for name in sorted(folders) if not name.startswith(".")]
+                new = [folder for folder in below if folder.resolve() not in entered]
+                if self.recursive:
+                    waiting += [folder for folder in below if folder.is_symlink()]
+                else:
+                    self.left_out |= dict.fromkeys(new, _SUBFOLDER)
+                folders[:] = [folder.name for folder in new if self.recursive and not folder.is_symlink()]
+        return files
+
+    def _sort_out(self, files: Iterable[Path]) -> None:
+        from catseg.image_files import image_suffixes, why_unreadable
+
+        suffixes = image_suffixes()  # importing it takes seconds, which a wrong path does not wait for
+        for path in files:
+            hidden, image = path.name.startswith("."), path.suffix.lower() in suffixes
+            if path.name.startswith("._") or path.name.lower() in _SYSTEM_FILES or (hidden and not image):
+                continue
+            if hidden:
+                self.left_out[path] = "hidden"
+            elif image:
+                self.images.append(path)
+            else:
+                self.left_out[path] = why_unreadable(path) or "not named as an image: give a file by its own name"
 
 
-def _expand(word: str, target: Path, recursive: bool) -> tuple[Path, list[Path], dict[str, str]]:
-    """Return the folder that names are relative to, the images, and why other files are none, all absolute."""
-    path = Path(word).expanduser()
-    if path.is_dir():
-        base = path.resolve()
-        return base, *_sort_out(_visible(_walk(base, recursive), base, target))
-    if os.path.lexists(path):
-        base = path.parent.resolve()
-        return base, [base / path.name], {}
-    if not glob.has_magic(word):
-        raise FileNotFoundError(f"no file or folder {word}")
-    plain = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
-    base = Path(*path.parts[:plain]).resolve()
-    matches = sorted(base.glob(str(Path(*path.parts[plain:]))))
-    if not matches:
-        raise FileNotFoundError(f"nothing matches {word}")
-    return base, *_sort_out(_visible(matches, base, target))
-
-
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Iterate over the files below a folder, and over the folders that are not gone into."""
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        entered = [name for name in folders if recursive and not Path(parent, name).is_symlink()]
-        yield from (Path(parent, name) for name in sorted({*files, *folders} - {*entered}))
-        folders[:] = sorted(name for name in entered if not name.startswith("."))
+def _split_pattern(path: Path) -> tuple[Path, str]:
+    """Split a pattern into the folder in front of the first wildcard and the rest; folders may be named like one."""
+    base = Path()
+    for index, part in enumerate(path.parts):
+        if glob.has_magic(part) and not (base / part).is_dir():
+            return base.resolve(), str(Path(*path.parts[index:]))
+        base /= part
+    raise FileNotFoundError(f"no file or folder {path}")
 
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _visible(paths: Iterable[Path], base: Path, target: Path) -> list[Path]:
-    """Leave out hidden files, those of operating systems, and results of an earlier run."""
-    if target == base:
-        raise ValueError(f"the output folder {target} is where the images come from: choose another one")
-    skipped = target if target.is_relative_to(base) else None
-    visible = (path for path in paths if not path.name.startswith(".") and path.name not in _SYSTEM_FILES)
-    return [path for path in visible if not (skipped and path.is_relative_to(skipped))]
-
-
-def _sort_out(paths: Iterable[Path]) -> tuple[list[Path], dict[str, str]]:
-    reasons = {path: _reason(path) for path in paths}
-    return [path for path, why in reasons.items() if not why], {str(path): why for path, why in reasons.items() if why}
-
-
-def _result_names(relative: Sequence[str]) -> list[str]:
-    """Drop the suffixes, except where two names would become one."""
-    names = [Path(name).with_suffix("").as_posix() for name in relative]
-    while clashing := {name for name, count in Counter(names).items() if count > 1}:
-        names = [full if name in clashing else name for name, full in zip(names, relative, strict=True)]
-    return names
