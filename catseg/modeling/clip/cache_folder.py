@@ -1,6 +1,7 @@
 """A folder of text features, one file per class name, whose total size is bounded. Several processes may share it."""
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -10,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from catseg.atomic import atomic_path
+from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +46,15 @@ class CacheFolder:
         """Read the features of a class name; None if there is no file, or with a warning if it is damaged."""
         path = self._path(key, name)
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                features = file.get_tensor("features").clone()  # else it is a view of the mapped file
-            if metadata.get("name") != name or metadata.get("checksum") != _checksum(features):
-                raise ValueError("its content is not what was written")
+            content = path.read_bytes()  # at once: another process may replace or remove the file at any time
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-            if not path.exists():  # another process removed it just now
-                return None
+        except OSError as error:
+            logger.warning("The text features of %r are computed again, since %s: %s", name, path, error)
+            return None
+        try:
+            features = _parse(content, name)
+        except (SafetensorError, ValueError, LookupError) as error:
             logger.warning("The text features of %r are computed again, since %s is damaged: %s", name, path, error)
             return None
         with suppress(OSError):  # it was removed just now, or it is somebody else's
@@ -93,6 +94,20 @@ class CacheFolder:
 
     def _path(self, key: str, name: str) -> Path:
         return self._folder / key / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
+
+
+def _parse(content: bytes, name: str) -> Tensor:
+    """Read features from what `CacheFolder.write` wrote for a class name.
+
+    Raises:
+        SafetensorError, ValueError, LookupError: if that is not what it wrote.
+    """
+    features = load(content)["features"]
+    header_length = int.from_bytes(content[:8], "little")  # the format of safetensors, which `load` has checked
+    metadata = json.loads(content[8 : 8 + header_length]).get("__metadata__", {})
+    if metadata.get("name") != name or metadata.get("checksum") != _checksum(features):
+        raise InputError("its content is not what was written")
+    return features
 
 
 def _states(paths: Iterator[Path]) -> Iterator[tuple[Path, os.stat_result]]:
