@@ -1,7 +1,7 @@
 """The dependency rule between the folders of catseg, read off the source code.
 
 `modeling.layers` knows none of the rest. The parts of the network may use it, and never each other: only
-`modeling.meta_arch`, with the help of `modeling.execution`, joins them. `data`, `modeling`, `evaluation` and
+`modeling.network`, with the help of `modeling.execution`, joins them. `data`, `modeling`, `evaluation` and
 `visualization` meet in dictionaries, tensors and lists of names and never import one another. Leaves may be imported by
 all, and import only leaves.
 """
@@ -48,7 +48,9 @@ ALLOWED: dict[str, set[str]] = {
     "modeling.layers": set(),
     **{part: {"modeling.layers"} for part in PARTS},
     "modeling.execution": {"modeling.aggregation", "modeling.layers"},
-    "modeling.meta_arch": {"modeling.layers", "modeling.execution", "modeling.tta", *PARTS},
+    "modeling.image_logits": {"modeling.layers", "modeling.sliding_window"},
+    "modeling.network": {"modeling.layers", "modeling.execution", "modeling.tta", *PARTS},
+    "modeling.meta_arch": {"modeling.layers", "modeling.image_logits", "modeling.network", *PARTS},
     "modeling.tta": {"modeling.sliding_window"},
     "modeling": {"modeling.layers", "modeling.meta_arch", *PARTS},
     "data": set(),

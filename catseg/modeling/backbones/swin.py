@@ -142,6 +142,7 @@ class D2SwinTransformer(PyramidBackbone):
             self.layers.append(SwinStage(blocks=nn.Sequential(*blocks), downsample=None if last else PatchMerging(dim)))
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
         self.freeze(freeze_at)
+        self.get_submodule("norm0").requires_grad_(False)  # the published training never trains it
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
