@@ -1,14 +1,48 @@
 """CAT-Seg: open-vocabulary semantic segmentation by cost aggregation, as a Detectron2 project.
 
-Importing the package registers the network with Detectron2.
+    import catseg
+
+    model = catseg.load("v2-large")
+    result = model.segment("photo.jpg", ["sofa", ("cat", "kitten"), "night sky"])
+
+What is below is imported when it is first used. The network is registered with Detectron2 by importing
+`catseg.modeling`, which `catseg.config.add_catseg_config` does too.
 """
 
 import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from catseg.api.loading import load
+    from catseg.api.model import CATSegModel
+    from catseg.api.registry import ModelInfo, models
+    from catseg.api.result import Result
+    from catseg.config import add_catseg_config
 
 # fvcore scripts two functions at import; nothing here uses them, and the notice would head every command's output.
 warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", category=FutureWarning)
 
-from catseg import modeling  # noqa: E402
-
 __version__ = "0.2.0"
-__all__ = ["modeling"]
+__all__ = ["CATSegModel", "ModelInfo", "Result", "add_catseg_config", "load", "models"]
+
+_MODULES = {
+    "CATSegModel": "catseg.api.model",
+    "ModelInfo": "catseg.api.registry",
+    "Result": "catseg.api.result",
+    "add_catseg_config": "catseg.config",
+    "load": "catseg.api.loading",
+    "models": "catseg.api.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

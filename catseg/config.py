@@ -5,6 +5,7 @@ authors' names. Files in the authors' other keys can be read too (`read_config`)
 derives them from the backbone's `output_shape()` and the CLIP model.
 """
 
+import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +20,36 @@ from catseg.official_config import counterpart, is_official, translate
 
 logger = logging.getLogger(__name__)
 
+_SHIPPED = Path(__file__).parent / "configs"  # a link to the configs of the repository, which wheels hold as files
+
 
 def add_catseg_config(cfg: CfgNode) -> None:
-    """Add CAT-Seg's keys to `cfg`, in place."""
+    """Add CAT-Seg's keys to `cfg`, in place, and register the network with Detectron2."""
+    import catseg.modeling  # noqa: F401
+
     _add_model_keys(cfg)
     _add_head_keys(cfg)
     _add_data_keys(cfg)
     _add_solver_keys(cfg)
     _add_test_keys(cfg)
+
+
+def shipped_config(name: str) -> Path:
+    """Return a config file that comes with the package.
+
+    Args:
+        name: as in configs/, with or without its suffix: "catseg_v2_large", "backbones/...".
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    file = _SHIPPED / f"{name.removesuffix('.yaml')}.yaml"
+    if not file.is_file():
+        known = sorted(path.relative_to(_SHIPPED).with_suffix("").as_posix() for path in _SHIPPED.rglob("*.yaml"))
+        close = difflib.get_close_matches(name.removesuffix(".yaml"), known)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+        raise InputError(f"no config {name!r} comes with catseg; {hint}")
+    return file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from PIL import BmpImagePlugin, ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
@@ -26,14 +26,17 @@ class UnsuitableImageError(ValueError):
 
 
 def read_file(
-    path: str | Path, read: Callable[[Image.Image], T], *, otherwise: Callable[[bytes], T | None] = lambda _: None
+    source: str | Path | bytes,
+    read: Callable[[Image.Image], T],
+    *,
+    otherwise: Callable[[bytes], T | None] = lambda _: None,
 ) -> T:
     """Open an image file.
 
     Text, profiles and other data beside the pixels that Pillow refuses are skipped.
 
     Args:
-        path: a file in any format that Pillow reads; HEIC needs pillow-heif.
+        source: a file in any format that Pillow reads, or its content; HEIC needs pillow-heif.
         read: is called with the image, which is not decoded yet; a second time if it could not be decoded at first.
         otherwise: is called with the content of a file that Pillow cannot open; None if that does not help either.
 
@@ -47,27 +50,36 @@ def read_file(
             with the path.
         OSError: if the file cannot be opened.
     """
-    path = Path(path)
+    if isinstance(source, bytes):
+        return _read_named(io.BytesIO(source), "the image given as bytes", "", read, otherwise)
+    path = Path(source)
     if path.is_symlink() and not path.exists():
         raise FileNotFoundError(f"no image file {path}: it is a link to {path.readlink()}, which does not exist")
     if not path.exists():
         raise FileNotFoundError(f"no image file {path}")
     if not path.is_file():
         raise InputError(f"expected an image file, got the folder or special file {path}")
-    _register_heif()
     with path.open("rb") as file:  # apart from decoding, so that "permission denied" is not called a damaged image
-        try:
-            return _read_stream(file, read, otherwise)
-        except UnidentifiedImageError as error:
-            raise InputError(f"{path} is no image of a kind that can be read{_how_to_read(path)}") from error
-        except Image.DecompressionBombError as error:
-            raise InputError(f"{path} is too large to be decoded safely: {error}") from error
-        except UnsuitableImageError as error:
-            raise InputError(f"{path}: {error}") from error
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow raises all kinds of errors for damaged files
-            raise InputError(f"{path} cannot be decoded, it may be damaged: {error}") from error
+        return _read_named(file, str(path), _how_to_read(path), read, otherwise)
+
+
+def _read_named(
+    file: BinaryIO, name: str, hint: str, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]
+) -> T:
+    """Read an image, with errors that begin with its name."""
+    _register_heif()
+    try:
+        return _read_stream(file, read, otherwise)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is no image of a kind that can be read{hint}") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name} is too large to be decoded safely: {error}") from error
+    except UnsuitableImageError as error:
+        raise InputError(f"{name}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises all kinds of errors for damaged files
+        raise InputError(f"{name} cannot be decoded, it may be damaged: {error}") from error
 
 
 @cache
@@ -78,9 +90,7 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in readable)
 
 
-def _read_stream(
-    file: io.BufferedReader, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]
-) -> T:
+def _read_stream(file: BinaryIO, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]) -> T:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large or slightly damaged, but readable
         try:

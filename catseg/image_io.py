@@ -25,14 +25,14 @@ _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _SIGNED_8_BIT = 127  # white of such files, which Pillow reads as unsigned
 
 
-def read_image(path: str | Path, *, upright: bool = True) -> NDArray[np.uint8]:
+def read_image(source: str | Path | bytes, *, upright: bool = True) -> NDArray[np.uint8]:
     """Read an image file as RGB, as image viewers show it but for colour profiles, which are ignored as in Detectron2.
 
     Grey, palette, CMYK and YCbCr images become RGB; more than 8 bits are scaled to 8 by the range of their type, and
     floating-point numbers from 0..1; transparent parts become white; of an animation the first frame is taken.
 
     Args:
-        path: a file in any format that Pillow reads, or a TIFF or BMP file that OpenCV reads.
+        source: a file in any format that Pillow reads, or a TIFF or BMP file that OpenCV reads; or its content.
         upright: whether to turn the image as its EXIF orientation says, for the eye; else rows and columns are those
             that the file stores.
 
@@ -45,7 +45,7 @@ def read_image(path: str | Path, *, upright: bool = True) -> NDArray[np.uint8]:
             decoding it looks like an attack (`PIL.Image.MAX_IMAGE_PIXELS`, times two).
         OSError: if the file cannot be opened.
     """
-    return read_file(path, lambda image: pil_to_rgb(image, upright=upright), otherwise=_odd_file_to_rgb)
+    return read_file(source, lambda image: pil_to_rgb(image, upright=upright), otherwise=_odd_file_to_rgb)
 
 
 def to_rgb(image: Image.Image | NDArray[Any] | torch.Tensor) -> NDArray[np.uint8]:

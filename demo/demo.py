@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from inputs import InputImage, describe_left_out, find_images
+from catseg.segmenting.inputs import InputImage, describe_left_out, find_images
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -125,9 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, images: Sequence[InputImage], left_out: Mapping[str, str]) -> int:
     # Takes seconds to import, which --help and a wrong path do not wait for.
-    from job import Job, OutputError
-
     from catseg.console import one_line, shows_traceback
+    from catseg.segmenting.job import Job, OutputError
 
     try:
         job = Job(

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from catseg import __version__
-from catseg.benchmark.plan import Model, Pair
+from catseg.api.registry import NamedModel
+from catseg.benchmark.plan import Pair
 from catseg.benchmark.store import write_pair
 from catseg.benchmark.worst import WorstImages, draw_worst
 from catseg.build import build_model
@@ -40,9 +41,9 @@ class LastModel:
     """Builds models, and keeps the last one for the data sets that follow."""
 
     def __init__(self) -> None:
-        self._kept: tuple[Model, CATSeg] | None = None
+        self._kept: tuple[NamedModel, CATSeg] | None = None
 
-    def get(self, cfg: CfgNode, model: Model) -> CATSeg:
+    def get(self, cfg: CfgNode, model: NamedModel) -> CATSeg:
         """Build a model and load its weights, unless it was the last one.
 
         Args:

@@ -1,62 +1,35 @@
 """Models and data sets named on the command line."""
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from detectron2.data import DatasetCatalog
 
-import catseg
+from catseg.api.registry import NamedModel, find_model
 from catseg.benchmark.published import BENCHMARKS, paper_name
-from catseg.checkpoint.sources import PUBLISHED, PUBLISHED_SCHEME
+from catseg.checkpoint.sources import PUBLISHED
 from catseg.errors import InputError
 
 ALL = "all"
-CONFIGS = Path(catseg.__file__).parents[1] / "configs"
-
-# [NAME=]CONFIG.yaml[:WEIGHTS]
-_OWN_MODEL = re.compile(r"(?:(?P<name>[^=/]+)=)?(?P<config>.+?\.ya?ml)(?::(?P<weights>.+))?")
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model to evaluate.
-
-    Attributes:
-        name: in tables.
-        config_file: that describes it.
-        weights: what MODEL.WEIGHTS is set to; None leaves that of the config.
-    """
-
-    name: str
-    config_file: Path
-    weights: str | None
-
-    @property
-    def folder(self) -> str:
-        """A name for a folder, without what file systems may refuse."""
-        return re.sub(r"[^\w.+-]+", "_", self.name).lstrip(".") or "_"
 
 
 @dataclass(frozen=True)
 class Pair:
     """A model and the data set, by its registered name, that it is evaluated on."""
 
-    model: Model
+    model: NamedModel
     dataset: str
 
     def __str__(self) -> str:
         return f"{self.model.name} on {paper_name(self.dataset)}"
 
 
-def find_models(words: Sequence[str]) -> list[Model]:
+def find_models(words: Sequence[str]) -> list[NamedModel]:
     """Find the models that words mean.
 
     Args:
-        words: names of published models, "all" of them, or `[NAME=]CONFIG.yaml[:WEIGHTS]`, whose name is by default the
-            config's without suffix.
+        words: what `catseg.api.registry.find_model` takes, or "all" for the published ones.
 
     Returns:
         The models, each once, in the order of the words.
@@ -65,8 +38,8 @@ def find_models(words: Sequence[str]) -> list[Model]:
         ValueError: if a word is none of these, or two different models have one name.
     """
     names = [name for word in words for name in (PUBLISHED if word.lower() == ALL else [word])]
-    models = list(dict.fromkeys(_find_model(name) for name in names))
-    folders: dict[str, Model] = {}
+    models = list(dict.fromkeys(find_model(name) for name in names))
+    folders: dict[str, NamedModel] = {}
     for model in models:
         other = folders.setdefault(model.folder.lower(), model)
         if other is not model:
@@ -100,22 +73,6 @@ def find_datasets(words: Sequence[str]) -> list[str]:
         else:
             raise InputError(f"no data set is called {word!r}; {_suggest(word, [*BENCHMARKS, *registered])}")
     return list(dict.fromkeys(found))
-
-
-def _find_model(word: str) -> Model:
-    if word.lower() in PUBLISHED:
-        name = word.lower()
-        return Model(name, CONFIGS / PUBLISHED[name].config, f"{PUBLISHED_SCHEME}{name}")
-    own = _OWN_MODEL.fullmatch(word)
-    if own is None:
-        raise InputError(
-            f"no published model is called {word!r}; {_suggest(word, PUBLISHED)}; "
-            "a model of your own is given as CONFIG.yaml:WEIGHTS"
-        )
-    config = Path(own["config"]).expanduser()
-    if not config.is_file():
-        raise InputError(f"the model {word!r} needs the config file {config}, which is not there")
-    return Model((own["name"] or config.stem).strip(), config, own["weights"])
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

@@ -48,6 +48,15 @@ class CATSeg(CATSegNetwork):
         """
         self._classes = load_vocabulary(classes)
 
+    def set_templates(self, templates: Sequence[str]) -> None:
+        """Choose the prompt templates. Where their number is not the head's, they are averaged.
+
+        Raises:
+            ValueError: if a template lacks its `{}`.
+        """
+        if tuple(templates) != self.text_encoder.templates:
+            self.text_encoder = self.text_encoder.with_templates(templates)
+
     def set_train_vocabulary(self, classes: VocabularySource) -> None:
         """Choose the classes that labels 0, 1, ... stand for in training. Arguments and errors as `set_vocabulary`."""
         self._train_classes = load_vocabulary(classes)

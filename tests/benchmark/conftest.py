@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
 
-from catseg.benchmark.plan import CONFIGS, Model, Pair
+from catseg.api.registry import NamedModel
+from catseg.benchmark.plan import Pair
+from catseg.config import shipped_config
 from catseg.visualization import save_image
 
 
 @pytest.fixture
 def make_pair():
     def make(model="v2-large", dataset="ade20k_150_test_sem_seg"):
-        return Pair(Model(model, CONFIGS / "base.yaml", "model.pth"), dataset)
+        return Pair(NamedModel(model, shipped_config("base"), "model.pth"), dataset)
 
     return make
 

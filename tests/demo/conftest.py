@@ -11,9 +11,6 @@ from tests.tiny import tiny_config
 
 REPOSITORY = Path(__file__).parents[2]
 
-# The demo is a script, whose modules are found beside it.
-sys.path.insert(0, str(REPOSITORY / "demo"))
-
 
 @pytest.fixture
 def photographs() -> list[Path]:

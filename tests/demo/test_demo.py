@@ -10,13 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-import job
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import demo
+from catseg.segmenting import job
+from demo import demo
 from tests.demo.conftest import REPOSITORY
 from tests.tiny import tiny_model
 

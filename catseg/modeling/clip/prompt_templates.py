@@ -1,5 +1,7 @@
 """Named sets of prompt templates. Their order matters: the templates are the cost embedding's input channels."""
 
+from collections.abc import Sequence
+
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 
 from catseg.errors import InputError
@@ -26,12 +28,12 @@ TEMPLATE_SETS: dict[str, tuple[str, ...]] = {
 }
 
 
-def prompt_templates(name: str) -> tuple[str, ...]:
+def prompt_templates(name: str | Sequence[str]) -> tuple[str, ...]:
     """Look up a set of prompt templates.
 
     Args:
         name: `imagenet` (OpenAI's 80, in their order), `imagenet_select` (7), `single` (1) or `shapes` (4 short ones,
-            for the generated data set).
+            for the generated data set); or the templates themselves.
 
     Returns:
         The templates; `{}` stands for the class name.
@@ -39,6 +41,8 @@ def prompt_templates(name: str) -> tuple[str, ...]:
     Raises:
         ValueError: if there is no such set.
     """
+    if not isinstance(name, str):
+        return tuple(name)
     if name not in TEMPLATE_SETS:
         raise InputError(f"unknown set of prompt templates {name!r}; expected one of {', '.join(TEMPLATE_SETS)}")
     return TEMPLATE_SETS[name]

@@ -45,7 +45,9 @@ class TextEncoder:
     parameter once in its state dict.
 
     Attributes:
-        templates: the prompt templates, in the order of the features' second axis.
+        templates: the prompt templates.
+        channels: length of the features' second axis. There is one for each template, in their order, or else all
+            templates are averaged and each channel is the same.
         encoded_prompts: how many prompts have gone through the text transformer so far.
     """
 
@@ -59,6 +61,7 @@ class TextEncoder:
         cache: TextCache | None = None,
         batch_size: int = 256,
         dtype: torch.dtype | None = None,
+        channels: int | None = None,
     ) -> None:
         """Refer to a model; nothing is computed yet.
 
@@ -71,6 +74,7 @@ class TextEncoder:
             batch_size: prompts per pass.
             dtype: computing type for autocast (`torch.bfloat16`, `torch.float16`); None computes in the type of the
                 weights, whatever autocast is on outside.
+            channels: as the attribute; by default one for each template.
 
         Raises:
             ValueError: if a template lacks its `{}`, or the model does not pool its tokens into one.
@@ -81,6 +85,7 @@ class TextEncoder:
         if clip.text_pool_type not in ("argmax", "eos", "first", "last"):
             raise InputError(f"the text encoder gives one vector per token (pool_type {clip.text_pool_type!r})")
         self.templates = tuple(templates)
+        self.channels = channels or len(self.templates)
         self.first_synonym_only = first_synonym_only
         self.encoded_prompts = 0
         self._clip = clip
@@ -90,6 +95,23 @@ class TextEncoder:
         self._dtype = dtype
         self._known_fingerprint: tuple[object, str] | None = None
         self._recent: OrderedDict[tuple[str, Vocabulary, torch.device], Tensor] = OrderedDict()
+
+    def with_templates(self, templates: Sequence[str]) -> "TextEncoder":
+        """Return an encoder with other templates and as many channels, which shares the model and the cache.
+
+        Raises:
+            ValueError: as the constructor.
+        """
+        return TextEncoder(
+            clip=self._clip,
+            tokenizer=self._tokenizer,
+            templates=templates,
+            first_synonym_only=self.first_synonym_only,
+            cache=self._cache,
+            batch_size=self._batch_size,
+            dtype=self._dtype,
+            channels=self.channels,
+        )
 
     def encode(self, vocabulary: Vocabulary) -> Tensor:
         """Compute, or look up, the features of classes.
@@ -118,7 +140,7 @@ class TextEncoder:
         if torch.is_grad_enabled() and any(parameter.requires_grad for _, parameter in text_parameters(self._clip)):
             self._known_fingerprint = None  # a training step follows, and fused optimizers do not count their changes
             self._cache = TextCache()  # features of weights that change again soon are not worth files
-            return self._encode_classes(vocabulary.synonyms, self._progress_bar(0))
+            return self._in_channels(self._encode_classes(vocabulary.synonyms, self._progress_bar(0)))
         # Never an inference tensor: a later training step must be able to save the features for backward.
         with torch.inference_mode(False), torch.no_grad():
             return self._encode_cached(vocabulary)
@@ -154,14 +176,21 @@ class TextEncoder:
         fingerprint = self.fingerprint()
         key = (fingerprint, vocabulary, self._clip.positional_embedding.device)
         if key not in self._recent:
-            self._recent[key] = self._look_up(fingerprint, vocabulary).to(key[2])
+            self._recent[key] = self._in_channels(self._look_up(fingerprint, vocabulary)).to(key[2])
             if len(self._recent) > _RECENT_VOCABULARIES:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(key)
         return self._recent[key]
 
+    def _in_channels(self, features: Tensor) -> Tensor:
+        """Bring features (T, templates, C) to (T, P, C)."""
+        if len(self.templates) == self.channels:
+            return features
+        mean = F.normalize(features.mean(dim=1, keepdim=True), dim=-1)
+        return mean.expand(-1, self.channels, -1).contiguous()
+
     def _look_up(self, key: str, vocabulary: Vocabulary) -> Tensor:
-        """The features of all classes (T, P, C) on the CPU, from the cache where it has them."""
+        """The features of all classes (T, templates, C) on the CPU, from the cache where it has them."""
         synonyms = dict(zip(vocabulary, vocabulary.synonyms, strict=True))
         stored = {name: self._cache.get(key, name) for name in synonyms}
         features = {name: tensor for name, tensor in stored.items() if tensor is not None}
@@ -179,7 +208,7 @@ class TextEncoder:
         return torch.stack([features[name] for name in vocabulary])
 
     def _encode_classes(self, classes: Sequence[Sequence[str]], progress: tqdm) -> Tensor:
-        """Synonyms of classes -> features (T, P, C), computed."""
+        """Synonyms of classes -> features (T, templates, C), computed."""
         phrases = _phrases(classes)
         embedded = self._encode_phrases(phrases, progress)
         position = {phrase: i for i, phrase in enumerate(phrases)}
@@ -187,7 +216,7 @@ class TextEncoder:
         return F.normalize(torch.stack(means), dim=-1)
 
     def _encode_phrases(self, phrases: Sequence[str], progress: tqdm) -> Tensor:
-        """Single synonyms -> normalised features (len(phrases), P, C)."""
+        """Single synonyms -> normalised features (len(phrases), templates, C)."""
         prompts = [template.format(phrase) for phrase in phrases for template in self.templates]
         tokens = self._tokenize(prompts)
         lengths = self._lengths(tokens)
@@ -240,7 +269,7 @@ class TextEncoder:
         return torch.full((len(tokens),), tokens.shape[1])
 
     def _progress_bar(self, prompts: int) -> tqdm:
-        return tqdm(total=prompts, desc="Encoding text", unit="prompt", disable=prompts < _LONG_WORK)
+        return tqdm(total=prompts, desc="Encoding text", unit="prompt", disable=prompts < _LONG_WORK or None)
 
 
 def _phrases(classes: Sequence[Sequence[str]]) -> list[str]:

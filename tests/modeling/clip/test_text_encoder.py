@@ -165,6 +165,7 @@ def test_interrupted_start_keeps_what_is_done(clip, tokenizer, tmp_path, monkeyp
 @pytest.mark.parametrize("long_work", [1, 1000])
 def test_progress_bar_shows_for_long_work_only(encoder, monkeypatch, capsys, long_work):
     monkeypatch.setattr(text_encoder, "_LONG_WORK", long_work)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     encoder.encode(Vocabulary(["cat", "dog"]))
     assert ("Encoding text: 100%" in capsys.readouterr().err) == (long_work == 1)
 

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catseg.errors import InputError
+from catseg.file_names import result_names
+from catseg.image_files import image_suffixes, why_unreadable
+
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # of file managers, as are names with "._" on macOS
 _SUBFOLDER, _LOOP = "a folder: --recursive goes into it", "a link to a folder that holds this one"
 _NAMED = 3  # files of one reason that a message names
@@ -53,10 +57,7 @@ def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> tupl
     left_out = {str(path): reason for path, reason in search.left_out.items() if path not in images}
     if not images:
         instead = f": {describe_left_out(left_out)}" if left_out else ""
-        raise ValueError(f"no images in {', '.join(inputs)}{instead}")
-
-    from catseg.file_names import result_names
-
+        raise InputError(f"no images in {', '.join(inputs)}{instead}")
     names = result_names(images, os.path.commonpath(bases))
     return [InputImage(path, name) for path, name in zip(images, names, strict=True)], left_out
 
@@ -117,7 +118,7 @@ class _Search:
 
     def _check_is_no_output(self, base: Path) -> None:
         if self.target == base:
-            raise ValueError(f"the output folder {self.target} is where the images come from: choose another one")
+            raise InputError(f"the output folder {self.target} is where the images come from: choose another one")
 
     def _files_below(self, base: Path) -> list[Path]:
         """List a folder's files, and with `recursive` those of its subfolders and then of the folders that it links."""
@@ -143,9 +144,7 @@ class _Search:
         return files
 
     def _sort_out(self, files: Iterable[Path]) -> None:
-        from catseg.image_files import image_suffixes, why_unreadable
-
-        suffixes = image_suffixes()  # importing it takes seconds, which a wrong path does not wait for
+        suffixes = image_suffixes()
         for path in files:
             hidden, image = path.name.startswith("."), path.suffix.lower() in suffixes
             if path.name.startswith("._") or path.name.lower() in _SYSTEM_FILES or (hidden and not image):

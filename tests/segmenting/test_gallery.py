@@ -1,7 +1,8 @@
 from html.parser import HTMLParser
 
 import pytest
-from gallery import write_gallery
+
+from catseg.segmenting.gallery import write_gallery
 
 RECORD = {
     "name": "trip/a b.jpg",

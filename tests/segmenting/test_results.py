@@ -4,11 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import results
-from inputs import InputImage
-from results import OutputError, ResultFolder
+import torch
 
-from catseg.inference import Segmentation
+from catseg.api.result import Found, Result
+from catseg.modeling.image_logits import ImageLogits
+from catseg.modeling.layers.chunking import ChunkSizes
+from catseg.modeling.sliding_window import WholeImage
+from catseg.segmenting import results
+from catseg.segmenting.inputs import InputImage
+from catseg.segmenting.results import OutputError, ResultFolder
+from catseg.vocabulary import Vocabulary
 
 ALL = {"overlay", "labels", "side by side", "scores", "confidence", "class scores"}
 
@@ -23,10 +28,12 @@ def source(tmp_path):
 
 @pytest.fixture
 def segmentation():
-    maps = np.random.default_rng(0).random((2, 20, 30), dtype=np.float32)
+    maps = torch.rand(1, 2, 20, 30, generator=torch.Generator().manual_seed(0))
     image = np.zeros((20, 30, 3), dtype=np.uint8)
-    labels = maps.argmax(axis=0).astype(np.int32)
-    return Segmentation(image, labels, ("sofa", "cat"), maps.max(axis=0), maps)
+    logits = ImageLogits(maps.logit(), WholeImage(), ChunkSizes(), (20, 30), (20, 30))
+    labels, scores = logits.labels()
+    found = Found(image, labels.int().numpy(), scores.numpy(), logits)
+    return Result(names=Vocabulary(["sofa", "cat"]), found=found)
 
 
 def folder(tmp_path, images, *, settings=("a",), image_format="png", side_by_side=True, scores=True):

@@ -1,4 +1,4 @@
-"""The files that the demo writes."""
+"""The files that are written of segmented images."""
 
 import errno
 import hashlib
@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gallery import write_gallery
-from inputs import InputImage
-
+from catseg.api.result import Result
 from catseg.atomic import write_json
 from catseg.errors import InputError
-from catseg.inference import Segmentation
+from catseg.segmenting.gallery import write_gallery
+from catseg.segmenting.inputs import InputImage
 from catseg.visualization import save_image, side_by_side
 
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -65,7 +64,7 @@ class ResultFolder:
         """
         self._settings = [*settings, *(_file_state(Path(file)) if file else None for file in files)]
 
-    def save(self, source: InputImage, result: Segmentation) -> dict[str, Any]:
+    def save(self, source: InputImage, result: Result) -> dict[str, Any]:
         """Write the results of one image.
 
         Args:
@@ -125,7 +124,7 @@ class ResultFolder:
                 self._folder / "index.html", records, about["classes"], failed=failed, trained=about["trained"]
             )
 
-    def _write(self, result: Segmentation, files: Mapping[str, Path]) -> None:
+    def _write(self, result: Result, files: Mapping[str, Path]) -> None:
         overlay = result.overlay()
         save_image(files["overlay"], overlay)
         result.save_labels(files["labels"])

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from inputs import describe_left_out, find_images
+
+from catseg.segmenting.inputs import describe_left_out, find_images
 
 
 @pytest.fixture(autouse=True)

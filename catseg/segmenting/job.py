@@ -1,12 +1,10 @@
-"""One run of the demo: a model, a list of images, and what came of each."""
+"""One run: a model, a list of images, and what came of each."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inputs import InputImage
-from results import OutputError, ResultFolder
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -15,6 +13,8 @@ from catseg.config import load_config
 from catseg.console import one_line, shows_traceback
 from catseg.errors import InputError
 from catseg.inference import Predictor
+from catseg.segmenting.inputs import InputImage
+from catseg.segmenting.results import OutputError, ResultFolder
 
 __all__ = ["Job", "OutputError"]
 
@@ -107,7 +107,7 @@ class Job:
             raise
         except Exception as error:  # whatever is wrong with one image, the others are done
             reason = one_line(error) or f"{type(error).__name__}: {error}"
-            self.failed[str(image.path)] = reason.removeprefix(f"{image.path} ")
+            self.failed[str(image.path)] = reason.removeprefix(str(image.path)).lstrip(": ")
             if shows_traceback(error):
                 logger.error("%s", image.path, exc_info=True)
         else:
