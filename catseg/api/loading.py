@@ -46,14 +46,16 @@ def load(
     """
     found = find_model(str(model))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    overrides: list[Any] = ["MODEL.DEVICE", str(device), *options]
+    overrides: list[Any] = ["MODEL.DEVICE", str(device)]
     if dtype is not None:
         overrides += ["TEST.DTYPE", dtype_name(dtype)]
     if compile:
         overrides += ["MODEL.COMPILE", "True"]
     if found.weights is not None:
         overrides += ["MODEL.WEIGHTS", found.weights]
-    config = load_config(found.config_file, overrides)
+    if found.clip is not None:
+        overrides += ["MODEL.CLIP.NAME", str(found.clip)]
+    config = load_config(found.config_file, [*overrides, *options])
     module, trained = build_model(config, config.MODEL.WEIGHTS)
     if not trained:
         logger.warning("%s holds no trained CAT-Seg: its results are random", model)

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseg.api.folder import push_folder, save_folder
 from catseg.api.inputs import ImageLike, ImagesLike, ImageSource, image_sources, is_one_image
 from catseg.api.result import Found, Result
 from catseg.api.streaming import batched, map_ahead
@@ -274,6 +275,56 @@ class CATSegModel:
             ValueError: if there are none, or they cannot be encoded.
         """
         self._options(classes, 0.0, None, context, None, False, "raise")
+
+    @classmethod
+    def from_pretrained(cls, source: str, **options: Any) -> "CATSegModel":
+        """Load a model from the hub or a folder, as other libraries call it.
+
+        Args:
+            source: a folder that `save_pretrained` wrote, or "OWNER/REPO" on the Hugging Face hub.
+            options: keywords of `catseg.load`.
+
+        Raises:
+            FileNotFoundError, ValueError: as `catseg.load`.
+        """
+        from catseg.api.loading import load  # which makes models, and so imports this module
+
+        return load(source if Path(source).expanduser().is_dir() else f"hf://{source}", **options)
+
+    def save_pretrained(self, folder: str | Path, *, licence: str = "") -> Path:
+        """Write `config.yaml`, `model.safetensors` and a model card, which `catseg.load` takes as a folder.
+
+        Args:
+            folder: is made if needed; files of these names in it are replaced.
+            licence: of the weights, as the hub calls it: "mit", "apache-2.0".
+
+        Returns:
+            The folder.
+
+        Raises:
+            RuntimeError: if the model holds no trained weights.
+            OSError: if a file cannot be written; each is whole or absent, and the config comes last.
+        """
+        return save_folder(self, folder, licence=licence)
+
+    def push_to_hub(
+        self, repo: str, *, licence: str = "", private: bool = False, message: str = "Upload CAT-Seg model"
+    ) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face hub.
+
+        Args:
+            repo: "OWNER/REPO"; is made if needed.
+            licence: as in `save_pretrained`.
+            private: whether a repository that is made is private.
+            message: of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            RuntimeError: if it cannot be uploaded, or the model holds no trained weights.
+        """
+        return push_folder(self, repo, licence=licence, private=private, message=message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reload is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 
+from catseg.api.folder import CLIP_FILE, CONFIG_FILE, WEIGHTS_FILE
 from catseg.atomic import cache_folder
 from catseg.benchmark.published import MODELS
 from catseg.checkpoint.files import BEST, last_checkpoint
@@ -17,7 +18,6 @@ from catseg.config import shipped_config
 from catseg.errors import InputError
 
 SHAPES = "shapes"
-CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"  # of a folder that `save_pretrained` writes
 
 _PARAMETERS = {"v1-base": 181, "v1-large": 490, "v1-huge": 1049, "v1-giant": 2603, "v2-base": 154, "v2-large": 434}
 _OWN_MODEL = re.compile(r"(?:(?P<name>[^=/]+)=)?(?P<config>.+?\.ya?ml)(?::(?P<weights>.+))?")
@@ -61,11 +61,13 @@ class NamedModel:
         name: in tables and messages.
         config_file: that describes it.
         weights: what MODEL.WEIGHTS is set to; None leaves that of the config.
+        clip: the file that describes CLIP; None leaves what the config says.
     """
 
     name: str
     config_file: Path
     weights: str | None
+    clip: Path | None = None
 
     @property
     def folder(self) -> str:
@@ -129,7 +131,7 @@ def find_model(word: str) -> NamedModel:
         return _from_hub(word)
     folder = Path(word).expanduser()
     if folder.is_dir():
-        return NamedModel(folder.resolve().name, *_in_folder(folder))
+        return _in_folder(folder.resolve().name, folder)
     own = _OWN_MODEL.fullmatch(word)
     if own is None:
         raise InputError(
@@ -154,31 +156,31 @@ def _shapes() -> NamedModel:
             f"the model shapes is trained on this machine and not there yet ({folder}): run "
             "python -m catseg.shapes.demo, which takes about 10 minutes on a CPU"
         )
-    return NamedModel(SHAPES, *_in_folder(folder))
+    return _in_folder(SHAPES, folder)
 
 
-def _in_folder(folder: Path) -> tuple[Path, str]:
-    config = folder / CONFIG_FILE
+def _in_folder(name: str, folder: Path) -> NamedModel:
+    config, clip = folder / CONFIG_FILE, folder / CLIP_FILE
     if not config.is_file():
         raise FileNotFoundError(f"{folder} holds no {CONFIG_FILE}: give a run's folder, or CONFIG.yaml:WEIGHTS")
-    for file in (folder / WEIGHTS_FILE, folder / f"{BEST}.pth"):
-        if file.is_file():
-            return config, str(file)
-    last = last_checkpoint(folder)
-    if last is None:
+    weights = next((file for file in (folder / WEIGHTS_FILE, folder / f"{BEST}.pth") if file.is_file()), None)
+    weights = weights or last_checkpoint(folder)
+    if weights is None:
         raise FileNotFoundError(f"{folder} holds no weights: neither {WEIGHTS_FILE} nor a checkpoint")
-    return config, str(last)
+    return NamedModel(name, config, str(weights), clip if clip.is_file() else None)
 
 
 def _from_hub(word: str) -> NamedModel:
     match = _HUB_MODEL.fullmatch(word)
     repo, revision = (match["repo"], match["revision"]) if match else ("", None)
     try:
-        config = hf_hub_download(repo, CONFIG_FILE, revision=revision)
+        config = Path(hf_hub_download(repo, CONFIG_FILE, revision=revision))
+        names_clip_file = CLIP_FILE in config.read_text(encoding="utf-8")
+        clip = Path(hf_hub_download(repo, CLIP_FILE, revision=revision)) if names_clip_file else None
     except Exception as error:  # the client raises its own kinds, those of its HTTP library, and OSError
-        raise FileNotFoundError(f"cannot get {CONFIG_FILE} of {word} from the Hugging Face hub: {error}") from error
+        raise FileNotFoundError(f"cannot get {word} from the Hugging Face hub: {error}") from error
     at = f"@{revision}" * bool(revision)
-    return NamedModel(repo, Path(config), f"{SCHEME}{repo}{at}/{WEIGHTS_FILE}")
+    return NamedModel(repo, config, f"{SCHEME}{repo}{at}/{WEIGHTS_FILE}", clip)
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

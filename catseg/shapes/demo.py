@@ -26,7 +26,10 @@ from typing import Any, NoReturn
 import torch
 from tqdm import tqdm
 
+from catseg.api.loading import load
+from catseg.api.registry import SHAPES, shapes_folder
 from catseg.arguments import file_path
+from catseg.config import shipped_config
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.errors import RunError
 from catseg.shapes.contact_sheet import write_contact_sheet
@@ -129,12 +132,21 @@ def demo(args: argparse.Namespace) -> int:
     rows = collect_rows(outcomes)
     table = write_report(args.output, rows, outcomes, command=args.command)
     write_contact_sheet(args.output / "contact_sheet.png", data, jobs[0].run_folder)
+    if not args.short:
+        keep_model(jobs[0].run_folder)
     sys.stdout.write(f"\n{table}\n\n{_where_things_are(args, jobs[0])}\n")
     sys.stdout.write(f"Took {(time.perf_counter() - start) / 60:.1f} minutes.\n")
     losers = [row.name for row in rows if row.kind == "catseg" and not _beats_raw(row, rows)]
     if losers:
         sys.stdout.write(f"FAILED: on never-seen classes, no better than the raw cost volume: {', '.join(losers)}\n")
     return 1 if losers else 0
+
+
+def keep_model(run_folder: Path) -> Path:
+    """Keep the model of a run for `catseg.load("shapes")`; returns where."""
+    model = load(str(run_folder), device="cpu")
+    model.name = SHAPES
+    return model.save_pretrained(shapes_folder(), licence="apache-2.0")
 
 
 def _beats_raw(row: Row, rows: Sequence[Row]) -> bool:
@@ -148,7 +160,7 @@ def _where_things_are(args: argparse.Namespace, job: Job) -> str:
 Table, what its columns mean, plot:  {folder}/results.md, {folder}/results.json, {folder}/results.png
 Test images with label maps:         {folder}/contact_sheet.png
 Weights and logs of the runs:        {job.run_folder.parent}
-Segment images with a trained model, into any classes:
+Segment images with a trained model, into any classes: catseg.load("shapes") in Python, or
   python demo/demo.py --config-file {job.run_folder}/config.yaml --input {folder}/datasets/shapes/images/unseen_test \\
       --output {folder}/segmented --classes "blue patch, something yellow, sand, night sky" \\
       --opts MODEL.WEIGHTS {job.run_folder}/model_final.pth"""
@@ -159,7 +171,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m catseg.shapes.demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--output", type=file_path, default=Path("output/shapes"), help="folder (default: %(default)s)")
     parser.add_argument(
-        "--config-file", type=file_path, default=Path("configs/catseg_shapes.yaml"), help="(default: %(default)s)"
+        "--config-file",
+        type=file_path,
+        default=shipped_config("catseg_shapes"),
+        help="(default: the one that comes with catseg)",
     )
     parser.add_argument("--short", action="store_true", help="one short run, to see that everything works")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="two runs for each (default: 0)")
