@@ -6,20 +6,16 @@ emoji) are drawn in whatever font of the system has them, or else as an empty bo
 
 import logging
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 
-import matplotlib
-from matplotlib import font_manager
-from matplotlib.ft2font import FT2Font
 from PIL import ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
 
 _MISSING = "\u25a1"  # white square
 _CAP_HEIGHT = 0.73  # height of a capital letter over the font size, in DejaVu Sans
-_FONT_FOLDER = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +103,15 @@ def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)
 
 
+@cache
+def _font_folder() -> Path:
+    import matplotlib  # half a second, which those who draw no text do not wait for
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
 def _main_font(bold: bool) -> str:
-    return str(_FONT_FOLDER / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"))
+    return str(_font_folder() / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"))
 
 
 @lru_cache(maxsize=4096)
@@ -122,14 +125,18 @@ def _font_of(character: str, bold: bool) -> str | None:
 
 @lru_cache(maxsize=1)
 def _system_fonts() -> tuple[str, ...]:
+    from matplotlib import font_manager
+
     paths = {font.fname for font in font_manager.fontManager.ttflist}
-    own = str(_FONT_FOLDER)
+    own = str(_font_folder())
     return tuple(sorted(path for path in paths if not path.startswith(own)))
 
 
 @lru_cache(maxsize=64)
 def _characters(path: str) -> frozenset[int]:
     """Return the code points that a font file has; none if it cannot be used at any size (bitmap fonts)."""
+    from matplotlib.ft2font import FT2Font
+
     try:
         font = FT2Font(path)
         _font(path, 16)

@@ -33,7 +33,7 @@ def test_characters_without_a_font_become_boxes(monkeypatch):
 
 
 def test_characters_that_the_main_font_lacks_are_drawn_in_another(monkeypatch):
-    folder = text_module._FONT_FOLDER
+    folder = text_module._font_folder()
     other = str(folder / "STIXGeneral.ttf")
     missing = set(FT2Font(other).get_charmap()) - set(FT2Font(str(folder / "DejaVuSans.ttf")).get_charmap())
     character = chr(next(code for code in sorted(missing) if chr(code).isprintable() and readable(chr(code), "") == ""))
