@@ -27,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from catseg.api.loading import load
+from catseg.api.model import THRESHOLD, CATSegModel
 from catseg.api.registry import SHAPES, shapes_folder
 from catseg.arguments import file_path
 from catseg.config import shipped_config
@@ -36,8 +37,9 @@ from catseg.shapes.contact_sheet import write_contact_sheet
 from catseg.shapes.contrastive import Schedule
 from catseg.shapes.generate import generate_shapes
 from catseg.shapes.pretrain_clip import Pretraining
-from catseg.shapes.report import Row, collect_rows, write_report
+from catseg.shapes.report import SEEN_TEST, Row, collect_rows, write_report
 from catseg.shapes.run import Job, read_outcome, run_job
+from catseg.shapes.threshold import measure
 
 TRAINING_STEPS = 300  # of CAT-Seg, at scale 1
 # `--short` shows that the chain works: one run, too short for good numbers.
@@ -132,19 +134,27 @@ def demo(args: argparse.Namespace) -> int:
     rows = collect_rows(outcomes)
     table = write_report(args.output, rows, outcomes, command=args.command)
     write_contact_sheet(args.output / "contact_sheet.png", data, jobs[0].run_folder)
+    model = load(str(jobs[0].run_folder), device="cpu")
+    (separation,) = measure(model, SEEN_TEST, thresholds=(THRESHOLD,))
     if not args.short:
-        keep_model(jobs[0].run_folder)
+        keep_model(model)
     sys.stdout.write(f"\n{table}\n\n{_where_things_are(args, jobs[0])}\n")
+    sys.stdout.write(
+        f"With one class named, {separation.found:.1%} of its pixels are found; where it is absent, "
+        f"{1 - separation.rejected:.1%} of the pixels get it (threshold {THRESHOLD}).\n"
+    )
     sys.stdout.write(f"Took {(time.perf_counter() - start) / 60:.1f} minutes.\n")
     losers = [row.name for row in rows if row.kind == "catseg" and not _beats_raw(row, rows)]
+    if separation.found < 1 - separation.rejected:
+        sys.stdout.write("FAILED: classes are seen where they are absent rather than where they are\n")
+        return 1
     if losers:
         sys.stdout.write(f"FAILED: on never-seen classes, no better than the raw cost volume: {', '.join(losers)}\n")
     return 1 if losers else 0
 
 
-def keep_model(run_folder: Path) -> Path:
-    """Keep the model of a run for `catseg.load("shapes")`; returns where."""
-    model = load(str(run_folder), device="cpu")
+def keep_model(model: CATSegModel) -> Path:
+    """Keep a model for `catseg.load("shapes")`; returns where."""
     model.name = SHAPES
     return model.save_pretrained(shapes_folder(), licence="apache-2.0")
 

@@ -23,6 +23,7 @@ from catseg.api.model import THRESHOLD, CATSegModel
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.registration import register_datasets
 from catseg.label_io import read_classes
+from catseg.shapes.report import SEEN_TEST, UNSEEN_TEST
 
 THRESHOLDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 IGNORED = 255
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = load(args.model)
     rows = [
         [what, classes, "yes" if with_context else "no", *row]
-        for what, dataset in (("seen", "shapes_seen_test_sem_seg"), ("never seen", "shapes_unseen_test_sem_seg"))
+        for what, dataset in (("seen", SEEN_TEST), ("never seen", UNSEEN_TEST))
         for classes in (1, 3)
         for with_context in (False, True)
         for row in _rows(measure(model, dataset, images=args.images, classes=classes, with_context=with_context))
