@@ -1,5 +1,6 @@
 """A model that segments anything that is an image into any classes that are named."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack, overload
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.utils.logger import log_first_n
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -358,6 +360,13 @@ class CATSegModel:
             keep_probabilities=keep_probabilities,
             on_error=on_error,
         )
+        if len(options.vocabulary) == 1 and not threshold:
+            log_first_n(
+                logging.WARNING,
+                f"{names.origin} holds one class, {names[0]!r}: without a threshold, every pixel gets it",
+                name=__name__,
+                key="message",
+            )
         with self._turn(options):
             self.module.text_features(options.vocabulary)
         return options

@@ -1,6 +1,7 @@
 """Entries of lists, files and typed lines: what they mean, and which are refused."""
 
 import logging
+import re
 import string
 import unicodedata
 from collections import Counter
@@ -9,6 +10,8 @@ from functools import cache
 
 from catseg.errors import InputError
 from catseg.vocabulary.vocabulary import Vocabulary
+
+_ENUMERATION = re.compile(r"[/\\&+]| and ")  # in the name of a sole class, which may have been meant as several
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +64,9 @@ def _might_be_several(entry: object) -> bool:
 
 
 def _warn_of_doubtful(classes: Sequence[tuple[str, ...]], origin: str) -> None:
-    if len(classes) == 1:
-        _warn_once(f"{origin} holds one class, {', '.join(classes[0])!r}: every pixel gets it, whatever it shows")
+    if len(classes) == 1 and _ENUMERATION.search(", ".join(classes[0])):
+        name = ", ".join(classes[0])
+        _warn_once(f"{origin} holds one class, {name!r}: if these are several, write ',' between them")
     count = Counter(synonym.casefold() for synonyms in classes for synonym in synonyms)
     shared = [synonym for synonym, times in count.items() if times > 1]
     if shared:
