@@ -26,10 +26,11 @@ from catseg.benchmark.table import Row, make_row, signed, write_tables
 from catseg.config import load_config
 from catseg.console import INTERRUPTED, add_debug_option, errors_in_one_line, one_line, shows_traceback
 from catseg.data.records import dataset_records
-from catseg.data.registration import register_datasets
+from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.launch import launch
 from catseg.engine.setup import argument_parser, setup
-from catseg.errors import RunError, UserError
+from catseg.errors import InputError, RunError, UserError
+from catseg.official_config import COUNTERPARTS
 
 DONE, INCOMPLETE, WRONG_USE = 0, 1, 2
 
@@ -54,6 +55,7 @@ results, in OUTPUT:
 examples:
   python -m catseg.benchmark --models v2-large v1-large --datasets all --num-gpus 4
   python -m catseg.benchmark --models ours=my.yaml:my.pth --datasets A-150 --opts TEST.AUG.ENABLED True
+  python -m catseg.benchmark --models v2-large --datasets A-150 --opts DATASETS.TEST_CLASSES other_names_of_a150.json
   python -m catseg.benchmark --models configs/catseg_shapes.yaml:output/catseg_shapes/model_final.pth \\
       --datasets shapes_seen_test_sem_seg shapes_unseen_test_sem_seg
 
@@ -135,15 +137,22 @@ class Benchmark:
         return work
 
     def _settings(self, pair: Pair) -> dict[str, Any]:
-        metadata = MetadataCatalog.get(pair.dataset)
-        classes = [*metadata.stuff_classes, *metadata.get("scored_classes", ())]
         cfg = load_config(pair.model.config_file, self._options(pair))
+        vocabulary = dataset_vocabulary(pair.dataset, cfg.DATASETS.TEST_CLASSES)
+        classes = [*vocabulary, *MetadataCatalog.get(pair.dataset).get("scored_classes", ())]
         return describe_settings(cfg, self.samples[pair.dataset], classes)
 
     def _options(self, pair: Pair) -> list[str]:
         weights = [] if pair.model.weights is None else ["MODEL.WEIGHTS", pair.model.weights]
         own = ["DATASETS.TEST", f"('{pair.dataset}',)", "OUTPUT_DIR", str(pair_folder(self.args.output, pair))]
-        return [*self.args.opts, *weights, *own]
+        return [*self.args.opts, *weights, *own, *self._names(pair)]
+
+    def _names(self, pair: Pair) -> list[str]:
+        """Leave the class names of a config to the data sets that it tests on: it may be evaluated on any other."""
+        if "DATASETS.TEST_CLASSES" in _keys(self.args.opts):
+            return []
+        own = pair.dataset in load_config(pair.model.config_file).DATASETS.TEST
+        return [] if own else ["DATASETS.TEST_CLASSES", ""]
 
     def _evaluate(self, item: Work, models: LastModel) -> None:
         """Evaluate a pair and take it into the table, or leave it out; leave out a model that cannot be set up."""
@@ -249,9 +258,30 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         args.models, args.datasets = find_models(args.models), find_datasets(args.datasets)
         for model in args.models:
             load_config(model.config_file, args.opts)
+        _check_options(args)
     except (OSError, UserError) as error:
         parser.error(str(error))
     return args
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse overrides of what other arguments decide, which would have no effect."""
+    given = _keys(args.opts)
+    instead = {
+        "DATASETS.TEST": "--datasets names what to evaluate on",
+        "OUTPUT_DIR": "--output names the folder",
+        "TEST.SAVE_PREDICTIONS": "train_net.py --eval-only writes predictions",
+    }
+    if any(model.weights is not None for model in args.models):
+        instead["MODEL.WEIGHTS"] = "weights are given as CONFIG.yaml:WEIGHTS, and published models have theirs"
+    for key, reason in instead.items():
+        if key in given:
+            raise InputError(f"{key} has no effect in --opts: {reason}")
+
+
+def _keys(options: Sequence[str]) -> set[str]:
+    """Return the keys of overrides, those of the authors' code by what they are here."""
+    return {COUNTERPARTS.get(key, key) for key in options[::2]}
 
 
 @errors_in_one_line("catseg.benchmark")

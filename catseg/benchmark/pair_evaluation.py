@@ -77,7 +77,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     model = models.get(cfg, pair.model)
     metadata = MetadataCatalog.get(pair.dataset)
-    vocabulary = dataset_vocabulary(pair.dataset)
+    vocabulary = dataset_vocabulary(pair.dataset, cfg.DATASETS.TEST_CLASSES)
     model.set_vocabulary(vocabulary)
     worst = WorstImages(WORST_IMAGES)
     evaluator = OverlappedEvaluator(SemSegEvaluator(pair.dataset, output_dir=folder, watch=worst))
@@ -90,7 +90,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     seconds = time.perf_counter() - start
     images = worst.gather()
     if comm.is_main_process():
-        names = list(metadata.get("scored_classes", vocabulary))
+        names = _scored_names(vocabulary, metadata.get("scored_classes", vocabulary))
         with np.load(folder / "confusion_matrix.npz") as file:
             matrix = file["matrix"]
         write_pair(
@@ -159,6 +159,11 @@ def find_confusions(matrix: NDArray[np.integer], names: Sequence[str], limit: in
         for row, column in places
         if wrong[row, column]
     ]
+
+
+def _scored_names(vocabulary: Sequence[str], scored: Sequence[str]) -> list[str]:
+    """Name the scored classes as they were looked for; where they are fewer, the last one stands for several."""
+    return list(vocabulary) if len(scored) == len(vocabulary) else [*vocabulary[: len(scored) - 1], scored[-1]]
 
 
 def _build(cfg: CfgNode) -> CATSeg:

@@ -39,7 +39,7 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
     Args:
         cfg: of the model, with its weights.
         records: of the data set, as `catseg.data.records` has them.
-        classes: of the data set.
+        classes: that are looked for and scored.
 
     Returns:
         Plain values, as JSON has them. Of weights on the hub, the commit stands for what they hold (None before they
