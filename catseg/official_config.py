@@ -30,6 +30,15 @@ from catseg.official_keys import (
 )
 
 HEAD = "MODEL.SEM_SEG_HEAD."
+# Keys whose values the authors' code never reads, of what it always does in one way.
+FIXED = (
+    f"{HEAD}LOSS_WEIGHT",
+    "INPUT.RANDOM_FLIP",
+    "SOLVER.BIAS_LR_FACTOR",
+    "SOLVER.NESTEROV",
+    "SOLVER.WEIGHT_DECAY_BIAS",
+    "SOLVER.WEIGHT_DECAY_EMBED",
+)
 # What to write here in place of a key that only the authors' code has.
 COUNTERPARTS = {
     f"{HEAD}CLIP_FINETUNE": "MODEL.CLIP.FINETUNE",
@@ -159,7 +168,7 @@ def _rules(config: _Official) -> Iterator[tuple[tuple[str, ...], Rule]]:
     yield (), _padding
     yield ("SOLVER.CLIP_GRADIENTS.ENABLED", "SOLVER.CLIP_GRADIENTS.NORM_TYPE"), _clipping
     yield ("SOLVER.AMP.ENABLED",), _precision
-    yield (f"{HEAD}LOSS_WEIGHT", "INPUT.RANDOM_FLIP", "SOLVER.WEIGHT_DECAY_EMBED"), _not_configurable
+    yield FIXED, _not_configurable
 
 
 def _chosen(config: _Official, *, key: str, possible: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
@@ -232,12 +241,15 @@ def _precision(config: _Official) -> dict[str, Any]:
 
 
 def _not_configurable(_: _Official) -> dict[str, Any]:
-    """Set what the authors' code does whatever the config says: it trains no embedding and keeps every checkpoint."""
+    """Set what the authors' code does whatever the config says, as in training biases like weights."""
     return {
         f"{HEAD}LOSS_WEIGHT": 1.0,
         "INPUT.RANDOM_FLIP": "horizontal",
         "SOLVER.WEIGHT_DECAY_EMBED": 0.0,
         "SOLVER.CHECKPOINTS_KEPT": 0,
+        "SOLVER.BIAS_LR_FACTOR": 1.0,
+        "SOLVER.NESTEROV": False,
+        "SOLVER.WEIGHT_DECAY_BIAS": None,
     }
 
 

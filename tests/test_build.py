@@ -46,7 +46,7 @@ def test_detectron2_builds_the_augmentation_too(tmp_path):
         ("MODEL.SEM_SEG_HEAD.NAME", "SemSegFPNHead", "takes no class names"),
         ("MODEL.DEVICE", "gpu", "cannot be used here"),
         ("MODEL.DEVICE", "xla", "cannot be used here"),
-        ("MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", [0, 8], "FEATURE_RESOLUTION must be two positive"),
+        ("MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", [0, 8], "expected numbers of 1 to"),
         ("MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", [4, 5], "does not tile FEATURE_RESOLUTION"),
         ("MODEL.SEM_SEG_HEAD.POOLING_SIZES_TEST", [8, 8], r"POOLING_SIZES_TEST \[8, 8\] is larger"),
     ],

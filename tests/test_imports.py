@@ -19,6 +19,7 @@ LEAVES = {
     "arguments",
     "atomic",
     "config",
+    "config_checks",
     "config_values",
     "console",
     "errors",

@@ -95,9 +95,9 @@ class SemSegDatasetMapper:
         labels = self._read_labels(record, image.shape[:2]) if self.augmentations is not None else None
         try:
             made = self._inference_sample(image) if labels is None else self._training_sample(image, labels)
-        except Exception as error:  # of many kinds, such as for an image whose shorter side vanishes when resized
+        except InputError as error:
             raise InputError(
-                f"{record['file_name']}, {image.shape[1]} x {image.shape[0]} pixels, cannot be augmented: {error!r}"
+                f"{record['file_name']}, {image.shape[1]} x {image.shape[0]} pixels, cannot be augmented: {error}"
             ) from error
         return {**record, **made}
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import build_augmentation
 from numpy.typing import NDArray
 
+from catseg.config_checks import check_at_least
+from catseg.data.augmentation import ResizeShortestEdge
 from catseg.errors import InputError
 
 
@@ -20,10 +21,12 @@ def inference_resize(cfg: CfgNode) -> T.AugmentationList:
             and INPUT.MAX_SIZE_TEST, the limit on the longer side, which has precedence.
 
     Raises:
-        ValueError: if INPUT.FORMAT is not RGB.
+        ValueError: if INPUT.FORMAT is not RGB, or a size is too low.
     """
     check_format(cfg)
-    return T.AugmentationList(build_augmentation(cfg, is_train=False))
+    check_at_least(0, {"INPUT.MIN_SIZE_TEST": cfg.INPUT.MIN_SIZE_TEST})
+    check_at_least(1, {"INPUT.MAX_SIZE_TEST": cfg.INPUT.MAX_SIZE_TEST})
+    return T.AugmentationList([ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)])
 
 
 def check_format(cfg: CfgNode) -> None:
@@ -50,13 +53,6 @@ def inference_sample(image: NDArray[np.uint8], resize: T.AugmentationList) -> di
         ValueError: if the image is so narrow that resizing would leave nothing of it.
     """
     augmented = T.AugInput(image)
-    try:
-        resize(augmented)
-    except ValueError as error:  # Pillow refuses to make an image without rows or columns
-        height, width = image.shape[:2]
-        raise InputError(
-            f"an image of {width} x {height} pixels is too narrow: with a longer side of INPUT.MAX_SIZE_TEST pixels, "
-            f"its shorter side vanishes ({error})"
-        ) from error
+    resize(augmented)
     pixels = np.array(augmented.image)  # a copy, since the input may be read-only, which torch does not know
     return {"image": torch.from_numpy(pixels).permute(2, 0, 1), "height": image.shape[0], "width": image.shape[1]}

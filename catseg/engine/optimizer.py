@@ -14,10 +14,20 @@ from detectron2.solver.build import (
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from catseg.config_checks import check_at_least, check_share
 from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+RATES = (
+    "BASE_LR",
+    "BACKBONE_MULTIPLIER",
+    "CLIP_MULTIPLIER",
+    "WEIGHT_DECAY",
+    "WEIGHT_DECAY_NORM",
+    "WEIGHT_DECAY_EMBED",
+)
+CLIP_TYPES = ("value", "norm", "full_model")
 NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
@@ -94,9 +104,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             names of its backbone, SOLVER.WEIGHT_DECAY_EMBED.
 
     Raises:
-        ValueError: if SOLVER.OPTIMIZER is unknown or the model has nothing to train.
+        ValueError: if SOLVER.OPTIMIZER is unknown, a number cannot be used or would have no effect, or the model has
+            nothing to train.
     """
     solver = cfg.SOLVER
+    _check_numbers(solver)
     multipliers = {"backbone": solver.BACKBONE_MULTIPLIER, "clip": solver.CLIP_MULTIPLIER}
     for part, multiplier in multipliers.items():
         if multiplier == 0 and getattr(model, part, None) is not None:
@@ -114,8 +126,29 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if solver.OPTIMIZER == "ADAMW":
         return _with_clipping(cfg, torch.optim.AdamW)(groups, lr=solver.BASE_LR)
     if solver.OPTIMIZER == "SGD":
-        return _with_clipping(cfg, torch.optim.SGD)(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
+        options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
+        return _with_clipping(cfg, torch.optim.SGD)(groups, lr=solver.BASE_LR, **options)
     raise InputError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected 'ADAMW' or 'SGD'")
+
+
+def _check_numbers(solver: CfgNode) -> None:
+    check_at_least(0, {f"SOLVER.{key}": solver[key] for key in RATES})
+    check_share({"SOLVER.MOMENTUM": solver.MOMENTUM})
+    if solver.NESTEROV and not solver.MOMENTUM:
+        raise InputError("SOLVER.NESTEROV True needs a SOLVER.MOMENTUM above 0")
+    if solver.BIAS_LR_FACTOR != 1 or solver.WEIGHT_DECAY_BIAS not in (None, solver.WEIGHT_DECAY):
+        raise InputError(
+            "biases train like weights: SOLVER.BIAS_LR_FACTOR must be 1 and SOLVER.WEIGHT_DECAY_BIAS None, got "
+            f"{solver.BIAS_LR_FACTOR} and {solver.WEIGHT_DECAY_BIAS}"
+        )
+    clipping = solver.CLIP_GRADIENTS
+    if not clipping.ENABLED:
+        return
+    if clipping.CLIP_TYPE not in CLIP_TYPES:
+        raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clipping.CLIP_TYPE!r}, expected one of {CLIP_TYPES}")
+    for key in ("CLIP_VALUE", "NORM_TYPE"):
+        if not clipping[key] > 0:
+            raise InputError(f"SOLVER.CLIP_GRADIENTS.{key} is {clipping[key]}, expected a number above 0")
 
 
 def _with_clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> Any:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from catseg.build import build_network
 from catseg.checkpoint.checkpointer import Checkpointer
+from catseg.config_checks import check_at_least
 from catseg.console import INTERRUPTED
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
@@ -47,6 +48,7 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        _check_reference(cfg)
         TrainerBase.__init__(self)  # Detectron2's own constructor builds parts that know no CPU and no resuming
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
@@ -175,12 +177,17 @@ class Trainer(DefaultTrainer):
         """Build the schedule that Detectron2 has for the keys of SOLVER.
 
         Raises:
-            ValueError: if it has none.
+            ValueError: if it has none, or not for these numbers.
         """
+        keys = ("GAMMA", "STEPS", "WARMUP_FACTOR", "WARMUP_ITERS")
+        check_at_least(0, {f"SOLVER.{key}": cfg.SOLVER[key] for key in keys})
         try:
             return super().build_lr_scheduler(cfg, optimizer)
         except ValueError as error:
-            raise InputError(f"SOLVER asks for a schedule of the learning rate that does not exist: {error}") from error
+            raise InputError(
+                "SOLVER asks for a schedule of the learning rate that does not exist (LR_SCHEDULER_NAME, STEPS, "
+                f"WARMUP_METHOD): {error}"
+            ) from error
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
@@ -232,6 +239,16 @@ class Trainer(DefaultTrainer):
         if not self.checkpointer.has_checkpoint():
             return f"No checkpoint was written to {self.cfg.OUTPUT_DIR} yet"
         return f"The same command with --resume goes on from {self.checkpointer.get_checkpoint_file()}"
+
+
+def _check_reference(cfg: CfgNode) -> None:
+    """Check what Detectron2 scales a config by for another number of processes."""
+    size, batch = cfg.SOLVER.REFERENCE_WORLD_SIZE, cfg.SOLVER.IMS_PER_BATCH
+    if size < 0 or (size and batch % size):
+        raise InputError(
+            f"SOLVER.REFERENCE_WORLD_SIZE is {size}, expected 0 or a number of processes that divides "
+            f"SOLVER.IMS_PER_BATCH {batch}"
+        )
 
 
 def _flat_if_single(results: Results) -> dict[str, Any]:

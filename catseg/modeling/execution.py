@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
+from catseg.config_checks import pair
 from catseg.errors import InputError, RunError
 from catseg.modeling.aggregation.spatial_aggregation import GuidedSwinBlock
 from catseg.modeling.aggregation.upsampling_decoder import GuidedUpsampling
@@ -45,7 +46,7 @@ def chunk_sizes_from_config(cfg: CfgNode) -> ChunkSizes:
         ValueError: for a negative number.
     """
     crops, class_maps = (4, 4) if torch.device(cfg.MODEL.DEVICE).type == "cpu" else (16, 64)
-    rows, columns = cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
+    rows, columns = pair("MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION)
     of_this_size = max(1, class_maps * REFERENCE_CELLS // (rows * columns))
     return ChunkSizes(cfg.TEST.CROPS_PER_CHUNK or crops, cfg.TEST.CLASS_MAPS_PER_CHUNK or of_this_size)
 

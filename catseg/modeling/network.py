@@ -14,6 +14,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, Backbone, build_backbone
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
+from catseg.config_checks import check_normalisation, check_positive, pair
 from catseg.modeling.clip.clip_pyramid import ClipPyramid
 from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
@@ -92,8 +93,15 @@ class CATSegNetwork(FrozenStatistics):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Build every part from a config that went through `add_catseg_config`."""
+        """Build every part from a config that went through `add_catseg_config`.
+
+        Raises:
+            ValueError: if a value cannot be used; the message names its key.
+        """
         head = cfg.MODEL.SEM_SEG_HEAD
+        rows, columns = pair("MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", head.FEATURE_RESOLUTION)
+        check_normalisation("MODEL", cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
+        check_positive({"MODEL.SEM_SEG_HEAD.LOSS_WEIGHT": head.LOSS_WEIGHT})
         parts = clip_parts_from_config(cfg)
         has_backbone = bool(cfg.MODEL.BACKBONE.NAME)
         guide = build_backbone(cfg) if has_backbone else ClipPyramid(cfg)
@@ -105,7 +113,6 @@ class CATSegNetwork(FrozenStatistics):
             text_dim=parts["clip"].visual.output_dim,
             num_templates=len(parts["text_encoder"].templates),
         )
-        rows, columns = head.FEATURE_RESOLUTION
         return {
             **parts,
             "backbone": guide if has_backbone else None,

@@ -15,8 +15,11 @@ from dataclasses import dataclass, replace
 from detectron2.config import CfgNode
 from torch import Tensor
 
+from catseg.config_checks import check_share, check_sizes, pair
 from catseg.errors import InputError
 from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
+
+SMALLEST_WINDOW = 16  # side in pixels: windows of less than a cell would be countless, and show nothing
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,16 @@ def view_from_config(cfg: CfgNode) -> View:
     """Build the view that TEST asks for: windows or the whole image, augmented if TEST.AUG is enabled.
 
     Raises:
-        ValueError: if windows of these sizes cannot be cut, no size is given for the augmentation, or one is smaller
-            than a window or larger than TEST.AUG.MAX_SIZE.
+        ValueError: if a number is too low or too high, windows of these sizes cannot be cut, no size is given for
+            the augmentation, or one is smaller than a window or larger than TEST.AUG.MAX_SIZE.
     """
     options = cfg.TEST.AUG
     if not cfg.TEST.SLIDING_WINDOW:
         return AugmentedView(flip=options.FLIP) if options.ENABLED else WholeImage()
-    rows, columns = cfg.TEST.SLIDING_SIZE
-    windows = SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=(rows, columns))
+    check_sizes({"TEST.SLIDING_KERNEL": cfg.TEST.SLIDING_KERNEL}, lowest=SMALLEST_WINDOW)
+    check_share({"TEST.SLIDING_OVERLAP": cfg.TEST.SLIDING_OVERLAP})
+    size = pair("TEST.SLIDING_SIZE", cfg.TEST.SLIDING_SIZE, lowest=0)
+    windows = SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=size)
     if not options.ENABLED:
         return windows
     smallest, largest = windows.kernel, options.MAX_SIZE

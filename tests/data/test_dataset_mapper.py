@@ -7,6 +7,7 @@ from PIL import Image, ImageOps
 
 from catseg.config import add_catseg_config
 from catseg.data.dataset_mapper import SemSegDatasetMapper
+from catseg.errors import InputError, UserError
 
 CLASSES = ["grass", "sky", "cat"]
 
@@ -153,8 +154,20 @@ def test_an_image_too_narrow_to_be_resized_is_named(cfg, tmp_path):
     for name in ("line.png", "labels.png"):
         Image.new("L", (5000, 1)).save(tmp_path / name)
     record = {"file_name": str(tmp_path / "line.png"), "sem_seg_file_name": str(tmp_path / "labels.png")}
-    with pytest.raises(ValueError, match=r"line\.png, 5000 x 1 pixels, cannot be augmented"):
+    with pytest.raises(InputError, match=r"line\.png, 5000 x 1 pixels, cannot be augmented: .* too narrow"):
         SemSegDatasetMapper(cfg, is_train=True)(record)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_faults_of_the_code_are_not_taken_for_faults_of_the_file(cfg, record, is_train):
+    def broken(augmented):
+        raise ValueError("a fault of an augmentation")
+
+    mapper = SemSegDatasetMapper(cfg, is_train=is_train)
+    mapper.augmentations = mapper.resize = broken
+    with pytest.raises(ValueError, match="a fault of an augmentation") as raised:
+        mapper(record)
+    assert not isinstance(raised.value, UserError)
 
 
 def test_bad_settings_are_refused(cfg, registered):

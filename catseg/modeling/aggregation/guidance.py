@@ -39,8 +39,8 @@ class Guidance(nn.Module):
         *fine, coarsest = map_dims
         if len(fine) != len(decoder_dims):
             raise InputError(
-                f"the head needs one backbone map more than DECODER_GUIDANCE_PROJ_DIMS {list(decoder_dims)} has "
-                f"widths, got maps of {list(map_dims)} channels"
+                "the head needs one backbone map more (IN_FEATURES) than DECODER_GUIDANCE_PROJ_DIMS "
+                f"{list(decoder_dims)} has widths, got maps of {list(map_dims)} channels"
             )
         self.appearance = nn.Conv2d(coarsest, appearance_dim, 3, padding=1)
         self.text = nn.Linear(text_dim, text_guidance_dim)

@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from catseg.config_checks import check_sizes
 from catseg.errors import InputError
 from catseg.modeling.aggregation.aggregator import AggregationLayer, Aggregator
 from catseg.modeling.aggregation.class_aggregation import ClassAggregation
@@ -16,6 +17,17 @@ from catseg.modeling.aggregation.guidance import Guidance
 from catseg.modeling.aggregation.spatial_aggregation import SpatialAggregation
 from catseg.modeling.aggregation.upsampling_decoder import UpsamplingDecoder
 from catseg.modeling.layers.images import resize
+
+SIZES = (
+    "NUM_LAYERS",
+    "NUM_HEADS",
+    "HIDDEN_DIMS",
+    "WINDOW_SIZES",
+    "TEXT_GUIDANCE_PROJ_DIM",
+    "APPEARANCE_GUIDANCE_PROJ_DIM",
+    "DECODER_DIMS",
+    "DECODER_GUIDANCE_PROJ_DIMS",
+)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -78,8 +90,6 @@ class CATSegHead(nn.Module):
         for key, kernel in (("POOLING_SIZES", pooling), ("POOLING_SIZES_TEST", pooling_test)):
             if len(kernel) != 2 or min(kernel) < 1:
                 raise InputError(f"{key} are rows and columns of a kernel, the same in every layer, got {list(kernel)}")
-        if window_size < 1:
-            raise InputError(f"WINDOW_SIZES must be positive, got {window_size}")
         if num_heads < 1 or hidden_dim % num_heads:
             raise InputError(f"HIDDEN_DIMS must be a multiple of NUM_HEADS, got {hidden_dim} and {num_heads}")
         if class_tokens < 0 or max_classes_test < 0:
@@ -91,6 +101,12 @@ class CATSegHead(nn.Module):
         missing = [name for name in in_features if name not in input_shape]
         if missing:
             raise InputError(f"IN_FEATURES asks for {missing}; the backbone gives {list(input_shape)}")
+        strides = [input_shape[name].stride or 0 for name in in_features]
+        if not strides or len(set(in_features)) < len(strides) or strides != sorted(strides):
+            raise InputError(
+                "IN_FEATURES must name maps of the backbone, each once and the finest first, got "
+                f"{list(in_features)} of strides {strides}; it gives {list(input_shape)}"
+            )
         self.in_features = tuple(in_features)
         self.upsampling = 2 ** len(decoder_dims)
         self.aggregator = Aggregator(
@@ -132,8 +148,13 @@ class CATSegHead(nn.Module):
     def from_config(
         cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec], text_dim: int, num_templates: int
     ) -> dict[str, object]:
-        """Read `MODEL.SEM_SEG_HEAD`, `MODEL.ACTIVATION_CHECKPOINTING` and `TEST.MAX_CLASSES`."""
+        """Read `MODEL.SEM_SEG_HEAD`, `MODEL.ACTIVATION_CHECKPOINTING` and `TEST.MAX_CLASSES`.
+
+        Raises:
+            ValueError: if a number is too low or too high, or windows or pooling do not fit the cost volume.
+        """
         head = cfg.MODEL.SEM_SEG_HEAD
+        check_sizes({f"MODEL.SEM_SEG_HEAD.{key}": head[key] for key in SIZES})
         _check_grid(head)
         return {
             "input_shape": input_shape,

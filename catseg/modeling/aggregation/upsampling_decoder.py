@@ -33,8 +33,8 @@ class GuidedUpsampling(nn.Module):
         super().__init__()
         if guidance_dim >= in_dim or out_dim % CHANNELS_PER_GROUP:
             raise InputError(
-                f"DECODER_DIMS must be multiples of {CHANNELS_PER_GROUP} and guidance narrower than the map, got "
-                f"{out_dim} from a map of {in_dim} with guidance of {guidance_dim} channels"
+                f"DECODER_DIMS must be multiples of {CHANNELS_PER_GROUP} and guidance narrower than the map, first of "
+                f"HIDDEN_DIMS, got {out_dim} from a map of {in_dim} with guidance of {guidance_dim} channels"
             )
         self.map_dim = in_dim - guidance_dim
         groups = out_dim // CHANNELS_PER_GROUP
@@ -96,12 +96,13 @@ class UpsamplingDecoder(nn.Module):
             guidance_dims: guidance channels of each upsampling.
 
         Raises:
-            ValueError: if the two lists differ in length or hold unusable widths.
+            ValueError: if the two lists are empty, differ in length or hold unusable widths.
         """
         super().__init__()
-        if len(dims) != len(guidance_dims):
+        if not dims or len(dims) != len(guidance_dims):
             raise InputError(
-                f"DECODER_DIMS {list(dims)} needs as many DECODER_GUIDANCE_PROJ_DIMS, got {list(guidance_dims)}"
+                f"DECODER_DIMS {list(dims)}, at least one, needs as many DECODER_GUIDANCE_PROJ_DIMS, "
+                f"got {list(guidance_dims)}"
             )
         in_dims = (in_dim, *dims[:-1])
         self.stages = nn.ModuleList(

@@ -10,6 +10,7 @@ from detectron2.modeling import Backbone
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from catseg.config_checks import check_at_least, check_share
 from catseg.errors import InputError
 from catseg.modeling.layers.running_statistics import FrozenStatistics, update_statistics_once
 
@@ -61,7 +62,12 @@ class PyramidBackbone(FrozenStatistics, Backbone):
         raise NotImplementedError
 
     def freeze(self, freeze_at: int) -> None:
-        """Stop training of the first `freeze_at` parts, as Detectron2 counts them: the stem is 1, `res2` is 2."""
+        """Stop training of the first `freeze_at` parts, as Detectron2 counts them: the stem is 1, `res2` is 2.
+
+        Raises:
+            ValueError: if `freeze_at` is negative.
+        """
+        check_at_least(0, {"MODEL.BACKBONE.FREEZE_AT": freeze_at})
         for part in self.stage_modules()[:freeze_at]:
             for item in part:
                 item.requires_grad_(False)
@@ -87,9 +93,10 @@ class SizedBackbone(PyramidBackbone):
         """Read `MODEL.BACKBONE` and `MODEL.ACTIVATION_CHECKPOINTING`; the maps are those that the head asks for.
 
         Raises:
-            ValueError: if `MODEL.BACKBONE.SIZE` is not one of `sizes`.
+            ValueError: if `MODEL.BACKBONE.SIZE` is not one of `sizes`, or `DROP_PATH_RATE` is not a share.
         """
         options = cfg.MODEL.BACKBONE
+        check_share({"MODEL.BACKBONE.DROP_PATH_RATE": options.DROP_PATH_RATE})
         if options.SIZE not in cls.sizes:
             raise InputError(
                 f"MODEL.BACKBONE.SIZE of {cls.__name__} must be one of {', '.join(cls.sizes)}, got {options.SIZE!r}"

@@ -14,6 +14,7 @@ from timm.layers import PatchEmbed, calculate_drop_path_rates
 from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
+from catseg.config_checks import check_positive, check_share, check_sizes
 from catseg.errors import InputError
 from catseg.modeling.backbones.pyramid import PyramidBackbone
 from catseg.modeling.layers.windows import join_windows, shifted_window_mask, split_windows
@@ -108,11 +109,20 @@ class D2SwinTransformer(PyramidBackbone):
             activation_checkpointing: recompute blocks in the backward pass to save memory.
 
         Raises:
-            ValueError: if `depths` and `num_heads` differ in length or `out_features` names no stage.
+            ValueError: if `depths` and `num_heads` differ in length or are empty, a stage is no multiple of its heads
+                wide, or `out_features` names no stage.
         """
-        if len(depths) != len(num_heads):
-            raise InputError(f"SWIN.DEPTHS {list(depths)} and SWIN.NUM_HEADS {list(num_heads)} must have equal lengths")
+        if not depths or len(depths) != len(num_heads):
+            raise InputError(
+                f"MODEL.SWIN.DEPTHS {list(depths)} and MODEL.SWIN.NUM_HEADS {list(num_heads)} must have equal lengths, "
+                "a number for each stage"
+            )
         channels = [embed_dim * 2**i for i in range(len(depths))]
+        if any(width % heads for width, heads in zip(channels, num_heads, strict=True)):
+            raise InputError(
+                f"MODEL.SWIN.NUM_HEADS {list(num_heads)} must divide the widths of the stages: with "
+                f"MODEL.SWIN.EMBED_DIM {embed_dim} they are {channels}"
+            )
         strides = [PATCH_SIZE * 2**i for i in range(len(depths))]
         super().__init__(
             channels=channels,
@@ -146,8 +156,16 @@ class D2SwinTransformer(PyramidBackbone):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
-        """Read `MODEL.SWIN`, `MODEL.BACKBONE.FREEZE_AT` and `MODEL.ACTIVATION_CHECKPOINTING`."""
+        """Read `MODEL.SWIN`, `MODEL.BACKBONE.FREEZE_AT` and `MODEL.ACTIVATION_CHECKPOINTING`.
+
+        Raises:
+            ValueError: if a number is too low or too high.
+        """
         swin = cfg.MODEL.SWIN
+        sizes = ("EMBED_DIM", "DEPTHS", "NUM_HEADS", "WINDOW_SIZE")
+        check_sizes({f"MODEL.SWIN.{key}": swin[key] for key in sizes})
+        check_positive({"MODEL.SWIN.MLP_RATIO": swin.MLP_RATIO})
+        check_share({"MODEL.SWIN.DROP_PATH_RATE": swin.DROP_PATH_RATE})
         return {
             "embed_dim": swin.EMBED_DIM,
             "depths": swin.DEPTHS,

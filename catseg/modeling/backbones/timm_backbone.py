@@ -18,6 +18,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from catseg.config_checks import check_share
 from catseg.errors import InputError
 from catseg.modeling.backbones.pyramid import PyramidBackbone
 
@@ -140,6 +141,7 @@ class TimmBackbone(PyramidBackbone):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Read `MODEL.BACKBONE` and `MODEL.ACTIVATION_CHECKPOINTING`; the maps are those that the head asks for."""
         options = cfg.MODEL.BACKBONE
+        check_share({"MODEL.BACKBONE.DROP_PATH_RATE": options.DROP_PATH_RATE})
         _compare_normalisation(options.SIZE, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
         return {
             "name": options.SIZE,

@@ -13,6 +13,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from catseg.config_checks import check_sizes
 from catseg.errors import InputError
 from catseg.modeling.clip.projections import value_projection
 from catseg.modeling.layers.pos_embed import resize_position_embedding
@@ -24,8 +25,9 @@ def add_prompt_tokens(visual: VisionTransformer, *, depth: int, length: int) -> 
     They become the parameter `transformer.prompt_tokens` of shape `(depth, length, D)`.
 
     Raises:
-        ValueError: if `depth` exceeds the number of blocks, or only one of `depth` and `length` is 0.
+        ValueError: if `depth` exceeds the number of blocks, one of them is negative, or only one is 0.
     """
+    check_sizes({"MODEL.CLIP.PROMPT_DEPTH": depth, "MODEL.CLIP.PROMPT_LENGTH": length}, lowest=0)
     blocks = len(visual.transformer.resblocks)
     if depth > blocks or (depth == 0) != (length == 0):
         raise InputError(

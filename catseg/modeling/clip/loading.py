@@ -23,6 +23,8 @@ from catseg.weight_files.kinds import describe_folder
 
 logger = logging.getLogger(__name__)
 
+_PATCH_SIZE = 16  # open_clip's own default
+
 open_clip.add_model_config(Path(__file__).with_name("models"))
 
 Tokenizer: TypeAlias = SimpleTokenizer | HFTokenizer
@@ -44,14 +46,17 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
         The model, every parameter trainable, in training mode.
 
     Raises:
-        ValueError: if the name or the tag is unknown, the model is not a plain vision transformer with open_clip's
-            own text encoder, the weights were trained with another activation than the model has, or the file of
-            weights cannot be read or does not fit the model.
+        ValueError: if the name or the tag is unknown, `image_size` is no multiple of the patches, the model is not
+            a plain vision transformer with open_clip's own text encoder, the weights were trained with another
+            activation than the model has, or the file of weights cannot be read or does not fit the model.
         FileNotFoundError: if `name` or `weights` is a path without a file.
         RuntimeError: if the weights cannot be downloaded.
     """
     config = model_config(name)
     if image_size is not None:
+        patch = config["vision_cfg"].get("patch_size", _PATCH_SIZE)
+        if image_size % patch:
+            raise InputError(f"MODEL.CLIP.IMAGE_SIZE is {image_size}, expected 0 or a multiple of the patches' {patch}")
         config["vision_cfg"]["image_size"] = image_size
     checkpoint = _find_weights(name, weights, quick_gelu=config.get("quick_gelu", False))
     try:
@@ -122,7 +127,9 @@ def model_config(name: str) -> dict[str, Any]:
     elif name.endswith(".json"):
         config = _read_config_file(Path(name))
     else:
-        raise InputError(f"unknown CLIP model {name!r}; {_suggest(name)}, or give the path of a model .json file")
+        raise InputError(
+            f"MODEL.CLIP.NAME: unknown CLIP model {name!r}; {_suggest(name)}, or give the path of a model .json file"
+        )
     _check_supported(name, config)
     config.pop("custom_text", None)
     return config
@@ -195,7 +202,8 @@ def _find_weights(name: str, weights: str, *, quick_gelu: bool) -> Path | None:
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(builtin)) if builtin else ""
     known = f"open_clip has these for it: {tags}" if tags else "open_clip has no pretrained weights for it"
     raise InputError(
-        f"unknown weights {weights!r} for CLIP model {name!r}; {known}. A checkpoint's path or '' (random) also do"
+        f"MODEL.CLIP.WEIGHTS: unknown weights {weights!r} for CLIP model {name!r}; {known}. "
+        "A checkpoint's path or '' (random) also do"
     )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from catseg.config_checks import check_normalisation, check_sizes, pair
 from catseg.modeling.clip.finetuning import set_trainable
 from catseg.modeling.clip.image_encoder import DenseImageEncoder, add_prompt_tokens
 from catseg.modeling.clip.loading import build_clip, build_tokenizer
@@ -25,19 +26,22 @@ def clip_parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         its parameters; and `clip_input`, which brings crops to what `image_encoder` expects.
 
     Raises:
-        ValueError, FileNotFoundError, RuntimeError: as `build_clip`, `add_prompt_tokens` and `set_trainable`.
+        ValueError, FileNotFoundError, RuntimeError: as `build_clip`, `add_prompt_tokens` and `set_trainable`; for sizes
+            and pixel means that are none.
     """
     options = cfg.MODEL.CLIP
+    grid = pair("MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION)
+    check_normalisation("MODEL.CLIP", options.PIXEL_MEAN, options.PIXEL_STD)
+    check_sizes({"MODEL.CLIP.IMAGE_SIZE": options.IMAGE_SIZE}, lowest=0)
     clip = build_clip(options.NAME, options.WEIGHTS, image_size=options.IMAGE_SIZE or None)
     add_prompt_tokens(clip.visual, depth=options.PROMPT_DEPTH, length=options.PROMPT_LENGTH)
     set_trainable(clip, options.FINETUNE)
     if cfg.SOLVER.CLIP_MULTIPLIER == 0:
         clip.requires_grad_(False)  # after `set_trainable`, which may rename parameters
     clip.transformer.grad_checkpointing = cfg.MODEL.ACTIVATION_CHECKPOINTING  # of the text encoder, where it trains
-    rows, columns = cfg.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
     image_encoder = DenseImageEncoder(
         visual=clip.visual,
-        grid=(rows, columns),
+        grid=grid,
         class_token_residual=options.CLASS_TOKEN_RESIDUAL,
         activation_checkpointing=cfg.MODEL.ACTIVATION_CHECKPOINTING,
     )

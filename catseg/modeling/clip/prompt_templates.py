@@ -44,5 +44,8 @@ def prompt_templates(name: str | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(name, str):
         return tuple(name)
     if name not in TEMPLATE_SETS:
-        raise InputError(f"unknown set of prompt templates {name!r}; expected one of {', '.join(TEMPLATE_SETS)}")
+        raise InputError(
+            f"MODEL.CLIP.TEMPLATES: unknown set of prompt templates {name!r}; "
+            f"expected one of {', '.join(TEMPLATE_SETS)}"
+        )
     return TEMPLATE_SETS[name]

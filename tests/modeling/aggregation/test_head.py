@@ -90,7 +90,12 @@ def test_prior_sets_the_last_bias(tmp_path: Path) -> None:
         ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [2]}, r"POOLING_SIZES are rows and columns .*, got \[2\]"),
         ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES": [1, 2, 3]}, r"POOLING_SIZES are rows .*, got \[1, 2, 3\]"),
         ({"MODEL__SEM_SEG_HEAD__IN_FEATURES": ["res2", "res3", "res5"]}, r"IN_FEATURES asks for \['res5'\]"),
-        ({"MODEL__SEM_SEG_HEAD__WINDOW_SIZES": -4}, r"WINDOW_SIZES must be positive, got -4"),
+        (
+            {"MODEL__SEM_SEG_HEAD__IN_FEATURES": ["res4", "res3", "res2"]},
+            r"finest first, got \['res4', 'res3', 'res2'\]",
+        ),
+        ({"MODEL__SEM_SEG_HEAD__IN_FEATURES": ["res2", "res2", "res4"]}, r"IN_FEATURES .* each once"),
+        ({"MODEL__SEM_SEG_HEAD__WINDOW_SIZES": -4}, r"WINDOW_SIZES is -4, expected a number of 1 to"),
         ({"MODEL__SEM_SEG_HEAD__POOLING_SIZES_TEST": [1, 0]}, r"POOLING_SIZES_TEST are rows .*, got \[1, 0\]"),
         ({"MODEL__SEM_SEG_HEAD__NUM_HEADS": 3}, r"HIDDEN_DIMS must be a multiple of NUM_HEADS, got \d+ and 3"),
         ({"MODEL__SEM_SEG_HEAD__CLASS_TOKENS": -1}, r"CLASS_TOKENS .* must be 0 \(all\) or positive, got -1"),
