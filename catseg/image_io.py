@@ -47,9 +47,7 @@ def read_image(path: str | Path, *, upright: bool = True) -> NDArray[np.uint8]:
             decoding it looks like an attack (`PIL.Image.MAX_IMAGE_PIXELS`, times two).
         OSError: if the file cannot be opened.
     """
-    return read_file(
-        path, partial(pil_to_rgb, upright=upright), otherwise=partial(_odd_file_to_rgb, upright=upright)
-    )
+    return read_file(path, partial(pil_to_rgb, upright=upright), otherwise=partial(_odd_file_to_rgb, upright=upright))
 
 
 def to_rgb(image: Image.Image | NDArray[Any] | torch.Tensor) -> NDArray[np.uint8]:
