@@ -1,5 +1,6 @@
 """Reading images of every common kind as RGB arrays of bytes."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from catseg.stored_values import (
     decoded_by_opencv,
     has_white_as_0,
     is_deep_colour,
-    is_tiff,
     stored_values,
     stretched_to_8_bits,
     white_of,
 )
+from catseg.tiff import is_tiff, tiff_has_white_as_0, tiff_orientation
 
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_WHITE_OF_16_BITS = 65535
 _SIGNED_8_BIT = 127  # white of such files, which Pillow reads as unsigned
 
 
@@ -45,7 +47,7 @@ def read_image(source: str | Path | bytes, *, upright: bool = True) -> NDArray[n
             decoding it looks like an attack (`PIL.Image.MAX_IMAGE_PIXELS`, times two).
         OSError: if the file cannot be opened.
     """
-    return read_file(source, lambda image: pil_to_rgb(image, upright=upright), otherwise=_odd_file_to_rgb)
+    return read_file(source, partial(pil_to_rgb, upright=upright), otherwise=partial(_odd_file_to_rgb, upright=upright))
 
 
 def to_rgb(image: Image.Image | NDArray[Any] | torch.Tensor) -> NDArray[np.uint8]:
@@ -101,10 +103,12 @@ def pil_to_rgb(image: Image.Image, *, upright: bool = True) -> NDArray[np.uint8]
     """
     if not image.width or not image.height:
         raise UnsuitableImageError(f"the image is empty: {image.width} x {image.height} pixels")
-    already_turned = turned_by_decoding(image)
+    turned = turned_by_decoding(image)
     deep = image.mode in _DEEP_GREY or white_of(image) == _SIGNED_8_BIT
-    rgb = _deep_grey_to_rgb(image) if deep else _shallow_to_rgb(image)
-    return turn(rgb, exif_orientation(image)) if upright else turn_back(rgb, already_turned)
+    stored = _deep_grey_to_rgb(image) if deep else turn_back(_shallow_to_rgb(image), turned)
+    if not upright:
+        return stored
+    return turn(stored, turned if turned != 1 else exif_orientation(image))
 
 
 def _shallow_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -124,12 +128,10 @@ def _shallow_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _deep_grey_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert a grey image of more than 8 bits, or of floating-point numbers."""
+    """Convert a grey image of more than 8 bits, or of floating-point numbers, with the rows and columns of the file."""
     white, inverted, transparent = white_of(image), has_white_as_0(image), image.info.get("transparency")
     values = stored_values(image)
-    if values.dtype.itemsize == 4 and values.dtype.kind in "iu" and values.max() <= 65535:
-        white = 65535  # 16-bit numbers in a wider type, which is what Pillow makes of some 16-bit files
-    if white is None and image.mode == "I":
+    if white is None and image.mode == "I" and values.max() > _WHITE_OF_16_BITS:
         raise UnsuitableImageError(
             f"expected 16-bit grey values 0..65535, got {values.min()}..{values.max()}: convert it to 8 or 16 bits"
         )
@@ -141,14 +143,19 @@ def _deep_grey_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     return rgb
 
 
-def _odd_file_to_rgb(content: bytes) -> NDArray[np.uint8] | None:
+def _odd_file_to_rgb(content: bytes, *, upright: bool) -> NDArray[np.uint8] | None:
     """Convert a TIFF or BMP file of a kind that Pillow does not read, such as one of several channels of 32 bits."""
     if not (is_tiff(content) or content.startswith(b"BM")):
         return None
     values = decoded_by_opencv(content)
     if values.ndim == 3 and values.shape[2] not in (1, 3, 4):
         raise UnsuitableImageError(f"expected 1, 3 or 4 channels, got {values.shape[2]}: convert it to RGB")
-    return _array_to_rgb(values)
+    rgb = _array_to_rgb(values)
+    if not is_tiff(content):
+        return rgb
+    if tiff_has_white_as_0(content) and values.dtype != np.uint8:  # those, OpenCV inverts itself
+        rgb = 255 - rgb
+    return turn(rgb, tiff_orientation(content)) if upright else rgb
 
 
 def _array_to_rgb(values: NDArray[Any], *, white: float | None = None) -> NDArray[np.uint8]:
@@ -167,6 +174,8 @@ def _to_8_bit(values: NDArray[Any], white: float | None) -> NDArray[np.uint8]:
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     floating = np.issubdtype(values.dtype, np.floating)
+    if values.dtype.itemsize >= 4 and not floating and values.max() <= _WHITE_OF_16_BITS:
+        white = _WHITE_OF_16_BITS  # 16-bit numbers in a wider type, which is what Pillow makes of some 16-bit files
     if white is None:
         white = 1.0 if floating else np.iinfo(values.dtype).max
     low, high = values.min(), values.max()

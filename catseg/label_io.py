@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageSequence, TiffImagePlugin
 
 from catseg.errors import InputError
-from catseg.exif import exif_orientation, turn_back, turned_by_decoding
-from catseg.image_files import UnsuitableImageError, read_file
-from catseg.stored_values import decoded_by_opencv, is_tiff, stored_values
+from catseg.exif import exif_orientation, turned_by_decoding
+from catseg.image_files import UnsuitableImageError, image_suffixes, read_file
+from catseg.stored_values import decoded_by_opencv, palette_indices, stored_values
+from catseg.tiff import bits_per_sample, is_tiff, tiff_orientation
 
 _MAX_LISTED = 10  # values that an error message lists
 _FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA")  # keep numbers exactly
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _CHANNELS = {"LA": 1, "PA": 1, "RGB": 3, "RGBA": 3}  # of one number each, if equal; what is left is opacity
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
 _EXTRA_PAGES = 1 | 4  # bits of TIFF's tag NewSubfileType: a smaller version, a transparency mask
 
 
@@ -43,9 +45,15 @@ def read_label_map(path: str | Path) -> NDArray[np.integer]:
         OSError: if the file cannot be opened.
     """
     try:
-        return read_file(path, partial(_label_map, path), otherwise=_odd_tiff)
+        return read_file(path, partial(_label_map, path), otherwise=partial(_odd_file, path))
     except ValueError as error:
         raise InputError(f"the label file {error}") from error
+
+
+def label_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case and with the dot, of the formats that label maps can have."""
+    formats = Image.registered_extensions()
+    return frozenset(suffix for suffix in image_suffixes() if formats[suffix] in _FORMATS)
 
 
 def read_classes(path: str | Path, *, num_classes: int, ignore_label: int) -> NDArray[np.int64]:
@@ -115,21 +123,35 @@ def _label_map(path: str | Path, image: Image.Image) -> NDArray[np.integer]:
     pages = sum(1 for _ in _pages(image))
     if pages > 1:
         raise UnsuitableImageError(f"it holds {pages} images, but a label map is one: write each to a file of its own")
-    already_turned = turned_by_decoding(image)
-    values = turn_back(_single_channel(stored_values(image), image.mode), already_turned)
-    if {already_turned, exif_orientation(image)} != {1}:
-        log_first_n(
-            logging.WARNING,
-            f"The label file {path} has an EXIF orientation, which is ignored: label maps are drawn on upright images. "
-            "Write it without EXIF data, upright",
-        )
+    turned = turned_by_decoding(image)
+    values = _single_channel(stored_values(image), image.mode)
+    if {turned, exif_orientation(image)} != {1}:
+        _warn_of_orientation(path)
     return _whole(values)
 
 
-def _odd_tiff(content: bytes) -> NDArray[np.integer] | None:
-    """Read a TIFF file of 32 or 64 bits of a kind that Pillow does not know."""
-    values = decoded_by_opencv(content) if is_tiff(content) else None
-    return None if values is None or values.ndim != 2 or values.dtype.itemsize < 4 else _whole(values)
+def _odd_file(path: str | Path, content: bytes) -> NDArray[np.integer] | None:
+    """Read a file that Pillow does not know or misreads: a TIFF file of many bits, a BMP file of few greys."""
+    if content.startswith(b"BM"):
+        return palette_indices(content)
+    if not is_tiff(content):
+        return None
+    values = decoded_by_opencv(content)
+    if values.dtype == np.uint8:
+        raise UnsuitableImageError("is a TIFF file of a kind that can be read as an image alone: write it as PNG")
+    if values.dtype == np.uint16:
+        values = values >> (16 - bits_per_sample(content))  # OpenCV fills up the lower bits of fewer with 0
+    if tiff_orientation(content) != 1:
+        _warn_of_orientation(path)
+    return _single_channel(_whole(values), _MODES[values.shape[2] if values.ndim == 3 else 1])
+
+
+def _warn_of_orientation(path: str | Path) -> None:
+    log_first_n(
+        logging.WARNING,
+        f"The label file {path} has an EXIF orientation, which is ignored: label maps are drawn on upright images. "
+        "Write it without EXIF data, upright",
+    )
 
 
 def _pages(image: Image.Image) -> Iterator[Image.Image]:

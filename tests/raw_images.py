@@ -22,7 +22,7 @@ def png(samples, *, bits, kind=GREY, extra=b""):
     return b"\x89PNG\r\n\x1a\n" + header + extra + pixels
 
 
-def tiff(samples, *, bits, white_is_0=False, sample_format=1, planar=False):
+def tiff(samples, *, bits, white_is_0=False, sample_format=1, planar=False, orientation=1):
     """An uncompressed little-endian TIFF file of samples (H, W), or (H, W, 3), one channel after another if `planar`.
 
     The sample format is 1 for unsigned, 2 for signed and 3 for floating-point numbers.
@@ -45,6 +45,7 @@ def tiff(samples, *, bits, white_is_0=False, sample_format=1, planar=False):
         (259, 3, 1, struct.pack("<H", 1)),
         (262, 3, 1, struct.pack("<H", 2 if channels > 1 else 0 if white_is_0 else 1)),
         (273, 4, strips, offsets[: 4 * strips]),
+        (274, 3, 1, struct.pack("<H", orientation)),
         (277, 3, 1, struct.pack("<H", channels)),
         (278, 4, 1, struct.pack("<I", height)),
         (279, 4, strips, counts[: 4 * strips]),
@@ -74,7 +75,9 @@ def bmp(samples, *, bits, greys):
 
 
 def packed(row, bits, order):
-    """A row of samples of a type of `bits` bits; those of less than 8 bits share bytes."""
+    """A row of samples of a type of `bits` bits; those of fewer bits than 8 or 16 share bytes."""
+    if bits in (10, 14):
+        return np.packbits((row[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
     if bits >= 8:
         return row.astype(row.dtype.newbyteorder(order)).tobytes()
     return np.packbits(np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :]).tobytes()
