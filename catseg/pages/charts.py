@@ -64,9 +64,7 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def curves(
-    title: str, series: Mapping[str, Sequence[Point]], *, last: float, from_zero: bool = False
-) -> Chart | None:
+def curves(title: str, series: Mapping[str, Sequence[Point]], *, last: float, from_zero: bool = False) -> Chart | None:
     """Lay out curves.
 
     Args:

@@ -82,7 +82,7 @@ def test_it_is_needed_before_training_begins(monkeypatch, tmp_path, found):
     monkeypatch.setitem(sys.modules, "wandb", found)
     with pytest.raises(UserError, match=r"LOGGING.WANDB_PROJECT is 'segments', .*pip install wandb.*WANDB_PROJECT ''"):
         setup(arguments(tmp_path))
-    with pytest.raises(Exception, match="DATASETS|WEIGHTS|no dataset|no such|not a file") as error:
+    with pytest.raises(Exception, match=r"DATASETS|WEIGHTS") as error:
         setup(arguments(tmp_path, "--eval-only"))
     assert "wandb" not in str(error.value)
 

@@ -1,4 +1,6 @@
 import re
+import tomllib
+from pathlib import Path
 
 import jinja2
 import numpy as np
@@ -7,12 +9,20 @@ import pytest
 from catseg.pages import css_color, inline_image, render, write_page
 from catseg.visualization import save_image
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_images_become_urls_of_their_kind(tmp_path, suffix):
     save_image(tmp_path / f"a.{suffix}", np.zeros((2, 3, 3), dtype=np.uint8))
     kind = {"jpg": "jpeg"}.get(suffix, suffix)
     assert re.fullmatch(rf"data:image/{kind};base64,[\w+/]+=*", inline_image(tmp_path / f"a.{suffix}"))
+
+
+def test_all_templates_are_in_the_wheel():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
+    files = (ROOT / "catseg" / "pages" / "templates").iterdir()
+    assert [file.name for file in files if not any(file.match(pattern) for pattern in data)] == []
 
 
 def test_colours():

@@ -5,7 +5,7 @@ from catseg.pages.charts import curves
 from catseg.pages.run_report import ConfusionMatrix, DatasetReport, RunReport, run_report
 from tests.pages.html import Page
 
-NASTY = "<i>a</i> & \"b\""
+NASTY = '<i>a</i> & "b"'
 
 
 def report(**changes):
