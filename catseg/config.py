@@ -32,6 +32,7 @@ def add_catseg_config(cfg: CfgNode) -> None:
     _add_data_keys(cfg)
     _add_solver_keys(cfg)
     _add_test_keys(cfg)
+    _add_logging_keys(cfg)
 
 
 def shipped_config(name: str) -> Path:
@@ -244,3 +245,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # What the best checkpoint is chosen by: <task>/<metric> on the first test set, or <dataset>/<task>/<metric>.
     cfg.TEST.BEST_METRIC = "sem_seg/mIoU"
     cfg.TEST.SAVE_PREDICTIONS = ""  # write, under OUTPUT_DIR/evaluation, "labels" (PNG), "overlays" or "both"
+
+
+def _add_logging_keys(cfg: CfgNode) -> None:
+    cfg.LOGGING = CfgNode()
+    # Project of Weights & Biases that a training's scalars are sent to, by the package wandb; "" for none.
+    cfg.LOGGING.WANDB_PROJECT = ""

@@ -39,8 +39,8 @@ def read_file(
     Text, profiles and other data beside the pixels that Pillow refuses are skipped.
 
     Args:
-        source: a file in any format that Pillow reads, or its content. HEIC needs pillow-heif; AVIF, before Pillow 11.3,
-            pillow-avif-plugin.
+        source: a file in any format that Pillow reads, or its content. HEIC needs pillow-heif; AVIF, before Pillow
+            11.3, pillow-avif-plugin.
         read: is called with the image, which is not decoded yet; a second time if it could not be decoded at first.
         otherwise: is called with the content of a file that Pillow cannot open; None if that does not help either.
 

@@ -48,6 +48,7 @@ TOP = {
     "data_report",
     "engine",
     "inference",
+    "pages",
     "parity",
     "segmenting",
     "shapes",
@@ -79,6 +80,7 @@ ALLOWED["build"] = {"checkpoint", "modeling.execution", "modeling.meta_arch"}
 ALLOWED["checkpoint"] -= {"build", "engine", "inference", *COMMANDS}
 ALLOWED["engine"] -= {"inference", *COMMANDS}
 ALLOWED["inference"] -= COMMANDS
+ALLOWED["pages"] = {"visualization"}
 
 LAYERS_LIBRARIES = {"torch", "timm", "einops"}
 OUTSIDE = {"train_net", "demo", "tests", "datasets"}

@@ -17,7 +17,7 @@ from detectron2.data import MetadataCatalog
 from torch.multiprocessing import ProcessRaisedException
 
 from catseg.arguments import file_path, positive
-from catseg.benchmark.page import write_page
+from catseg.benchmark.page import write_benchmark_page
 from catseg.benchmark.pair_evaluation import LastModel, evaluate_pair
 from catseg.benchmark.plan import Pair, find_datasets, find_models
 from catseg.benchmark.published import BENCHMARKS, MODELS, paper_name
@@ -205,7 +205,7 @@ class Benchmark:
         notes = [*options, *(f"Left out: {name}: {reason}" for name, reason in self.problems.items())]
         write_tables(self.args.output, rows, notes)
         folders = [pair_folder(self.args.output, pair) for pair in done]
-        write_page(
+        write_benchmark_page(
             self.args.output / "index.html",
             rows,
             [self.records[pair] for pair in done],

@@ -3,7 +3,6 @@
 import datetime
 import functools
 import hashlib
-import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,19 +15,20 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from catseg import __version__
 from catseg.api.registry import NamedModel
 from catseg.benchmark.plan import Pair
 from catseg.benchmark.store import write_pair
-from catseg.benchmark.worst import WorstImages, draw_worst
 from catseg.build import build_model
 from catseg.checkpoint.sources import fetch
 from catseg.data.registration import dataset_vocabulary, register_datasets
-from catseg.engine.evaluate import LabelPredictor, build_test_loader, overall_metrics
+from catseg.engine.evaluate import LabelPredictor, build_test_loader
+from catseg.engine.ranked_images import RankedImages, draw_images
+from catseg.engine.run_facts import device_name
 from catseg.errors import InputError
+from catseg.evaluation.confusion import describe_classes, find_confusions, overall_metrics
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.modeling.meta_arch import CATSeg
@@ -79,8 +79,8 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     metadata = MetadataCatalog.get(pair.dataset)
     vocabulary = dataset_vocabulary(pair.dataset, cfg.DATASETS.TEST_CLASSES)
     model.set_vocabulary(vocabulary)
-    worst = WorstImages(WORST_IMAGES)
-    evaluator = OverlappedEvaluator(SemSegEvaluator(pair.dataset, output_dir=folder, watch=worst))
+    ranked = RankedImages(worst=WORST_IMAGES)
+    evaluator = OverlappedEvaluator(SemSegEvaluator(pair.dataset, output_dir=folder, watch=ranked))
     loader = build_test_loader(cfg, pair.dataset)
     start = time.perf_counter()
     pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines of the bar
@@ -88,7 +88,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
     with tqdm(loader, desc=str(pair), unit="batch", mininterval=pause, maxinterval=pause, disable=quiet) as bar:
         results = inference_on_dataset(LabelPredictor(model), bar, evaluator)
     seconds = time.perf_counter() - start
-    images = worst.gather()
+    worst = ranked.gather()["worst"]
     if comm.is_main_process():
         names = _scored_names(vocabulary, metadata.get("scored_classes", vocabulary))
         with np.load(folder / "confusion_matrix.npz") as file:
@@ -102,63 +102,13 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
                 "scores": overall_metrics(results["sem_seg"]),
                 "classes": describe_classes(matrix, names),
                 "confusions": find_confusions(matrix, names, WORST_CONFUSIONS),
-                "worst": draw_worst(folder, images, names, metadata.ignore_label),
+                "worst": draw_images(folder, worst, names, prefix="worst"),
                 "weights": {"name": cfg.MODEL.WEIGHTS, "sha256": _sha256(fetch(cfg.MODEL.WEIGHTS))},
                 "seconds": seconds,
                 "measured": _describe_run(cfg),
             },
         )
     comm.synchronize()
-
-
-def describe_classes(matrix: NDArray[np.integer], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Describe the classes that occur in the ground truth, in their own order.
-
-    Args:
-        matrix: number of pixels, (T, T), true class by predicted class.
-        names: T class names.
-
-    Returns:
-        `name`, `iou` in percent and `share` of the labelled pixels, 0..1, of each.
-    """
-    hits, true = matrix.diagonal(), matrix.sum(axis=1)
-    union = true + matrix.sum(axis=0) - hits
-    return [
-        {
-            "name": names[index],
-            "iou": 100 * float(hits[index] / union[index]),
-            "share": float(true[index] / true.sum()),
-        }
-        for index in np.flatnonzero(true).tolist()
-    ]
-
-
-def find_confusions(matrix: NDArray[np.integer], names: Sequence[str], limit: int) -> list[dict[str, Any]]:
-    """Find the pairs of classes of which most pixels of one are taken for the other.
-
-    Args:
-        matrix: number of pixels, (T, T), true class by predicted class.
-        names: T class names.
-        limit: how many to find at most.
-
-    Returns:
-        Names `truth` and `predicted`; `of_class`, share of the true class's pixels, and `of_errors`, share of all
-        wrong pixels, 0..1. Those with most pixels come first.
-    """
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-    places = [divmod(int(place), len(names)) for place in order]
-    return [
-        {
-            "truth": names[row],
-            "predicted": names[column],
-            "of_class": float(wrong[row, column] / matrix[row].sum()),
-            "of_errors": float(wrong[row, column] / wrong.sum()),
-        }
-        for row, column in places
-        if wrong[row, column]
-    ]
 
 
 def _scored_names(vocabulary: Sequence[str], scored: Sequence[str]) -> list[str]:
@@ -183,10 +133,9 @@ def _sha256(path: Path) -> str:
 
 
 def _describe_run(cfg: CfgNode) -> dict[str, Any]:
-    on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "device": torch.cuda.get_device_name() if on_gpu else f"CPU ({platform.machine()})",
+        "device": device_name(cfg.MODEL.DEVICE),
         "processes": comm.get_world_size(),
         "catseg": __version__,
         "torch": torch.__version__,

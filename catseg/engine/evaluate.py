@@ -1,6 +1,7 @@
 """Evaluation of a model on the test sets of a config, and the report of it."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from catseg.atomic import atomic_path, write_json
+from catseg.data.checks import scored_classes
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
 from catseg.data.registration import dataset_vocabulary
+from catseg.engine.ranked_images import RankedImages
+from catseg.engine.report import SHOWN_IMAGES, save_examples, write_evaluation_report
 from catseg.errors import InputError
+from catseg.evaluation.confusion import overall_metrics
 from catseg.evaluation.overlapped import OverlappedEvaluator
-from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
+from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator, Watch
 from catseg.modeling.meta_arch import CATSeg
 from catseg.visualization import overlay
 
@@ -64,24 +69,39 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     )
 
 
-def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+def build_evaluator(cfg: CfgNode, dataset_name: str, watch: Watch | None = None) -> DatasetEvaluator:
     """Build the evaluator of a test set, which scores an image while the network works on the next one.
 
     It writes to `evaluation/<dataset>` in OUTPUT_DIR: the scores, the confusion matrix and, if TEST.SAVE_PREDICTIONS
     asks for them, label maps and overlays.
+
+    Args:
+        cfg: read are OUTPUT_DIR and TEST.SAVE_PREDICTIONS.
+        dataset_name: a registered data set.
+        watch: called for each image, as `SemSegEvaluator` says.
     """
     wanted = cfg.TEST.SAVE_PREDICTIONS
     return OverlappedEvaluator(
         SemSegEvaluator(
             dataset_name,
-            output_dir=Path(cfg.OUTPUT_DIR) / "evaluation" / dataset_name,
+            output_dir=_folder(cfg, dataset_name),
             save_labels=wanted in ("labels", "both"),
             draw=overlay if wanted in ("overlays", "both") else None,
+            watch=watch,
         )
     )
 
 
 def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
+    """Evaluate as `evaluate_datasets` does, and write `eval_report.html` to OUTPUT_DIR as well."""
+    start = time.perf_counter()
+    results = evaluate_datasets(cfg, model, weights=weights)
+    if results and comm.is_main_process():
+        write_evaluation_report(cfg, weights=weights, seconds=time.perf_counter() - start)
+    return results
+
+
+def evaluate_datasets(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
     """Evaluate on every dataset of DATASETS.TEST, with its own class names or those of DATASETS.TEST_CLASSES.
 
     The main process writes `results.json` and `results.md` to OUTPUT_DIR.
@@ -97,19 +117,18 @@ def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
     results: Results = {}
     for name in cfg.DATASETS.TEST:
         model.set_vocabulary(dataset_vocabulary(name, cfg.DATASETS.TEST_CLASSES))
-        predictor = LabelPredictor(model)
-        results[name] = inference_on_dataset(predictor, build_test_loader(cfg, name), build_evaluator(cfg, name))
+        ranked = RankedImages(worst=SHOWN_IMAGES, best=SHOWN_IMAGES)
+        evaluator = build_evaluator(cfg, name, ranked)
+        results[name] = inference_on_dataset(LabelPredictor(model), build_test_loader(cfg, name), evaluator)
+        images = ranked.gather()
+        if comm.is_main_process():
+            save_examples(_folder(cfg, name), images, scored_classes(name))
     if results and comm.is_main_process():
         table = results_table(results)
         logger.info("Results, %s:\n%s", weights, table)
         write_results(Path(cfg.OUTPUT_DIR), results, table, weights=weights)
     comm.synchronize()
     return results
-
-
-def overall_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Leave out the metrics of single classes, `IoU-<class>` and `ACC-<class>`."""
-    return {name: value for name, value in metrics.items() if not name.startswith(("IoU-", "ACC-"))}
 
 
 def find_metric(results: Results, name: str) -> float:
@@ -150,3 +169,7 @@ def write_results(folder: Path, results: Results, table: str, *, weights: str) -
     write_json(folder / "results.json", {"weights": weights, "results": results})
     with atomic_path(folder / "results.md") as path:
         path.write_text(f"Weights: {weights}\n\n{table}\n", encoding="utf-8")
+
+
+def _folder(cfg: CfgNode, dataset_name: str) -> Path:
+    return Path(cfg.OUTPUT_DIR) / "evaluation" / dataset_name

@@ -17,7 +17,8 @@ from detectron2.utils import comm
 from catseg.atomic import write_json
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.checkpoint.files import BEST
-from catseg.engine.evaluate import Results, find_metric, overall_metrics
+from catseg.engine.evaluate import Results, find_metric
+from catseg.evaluation.confusion import overall_metrics
 
 logger = logging.getLogger(__name__)
 

@@ -30,6 +30,7 @@ from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.evaluate import find_metric
 from catseg.engine.resuming import CONFIG_FILE, check_resumable, report_changes, write_config
+from catseg.engine.wandb_writer import import_wandb
 from catseg.errors import InputError
 from catseg.evaluation.confusion import scores
 from catseg.modeling.clip.loading import model_config
@@ -79,6 +80,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     _check_processes(cfg, args)
     _check_lowest(cfg)
     _check_values(cfg)
+    if cfg.LOGGING.WANDB_PROJECT and not args.eval_only:
+        import_wandb(cfg.LOGGING.WANDB_PROJECT)  # for its own checks
     start = starting_weights(cfg, args)
     if args.resume and not args.eval_only:
         check_resumable(cfg)

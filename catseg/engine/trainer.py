@@ -13,7 +13,7 @@ from detectron2.data import (
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import EventWriter, get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -26,12 +26,14 @@ from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
 from catseg.data.registration import dataset_vocabulary
 from catseg.engine.batch_norms import synchronise_batch_norms
-from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate
+from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate, evaluate_datasets
 from catseg.engine.hooks import CheckpointHook, EvaluationHook
 from catseg.engine.optimizer import build_optimizer
+from catseg.engine.report import ReportHook
 from catseg.engine.setup import AUTOCAST_DTYPES
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
+from catseg.engine.wandb_writer import WandbWriter
 from catseg.errors import InputError, NotFiniteError, RunError
 from catseg.modeling.meta_arch import CATSeg
 
@@ -142,7 +144,7 @@ class Trainer(DefaultTrainer):
         self._trainer.load_state_dict(state_dict)
 
     def build_hooks(self) -> list[HookBase]:
-        """Build the hooks: timing, schedule, checkpoints, evaluation and logs, in this order."""
+        """Build the hooks: timing, schedule, checkpoints, evaluation, logs and the report, in this order."""
         built = [hooks.IterationTimer(), hooks.LRScheduler()]
         if comm.is_main_process():
             solver = self.cfg.SOLVER
@@ -159,8 +161,15 @@ class Trainer(DefaultTrainer):
                 )
             )
         if comm.is_main_process():
-            built.append(hooks.PeriodicWriter(self.build_writers()))
+            built += [hooks.PeriodicWriter(self.build_writers()), ReportHook(self.cfg)]
         return built
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build Detectron2's writers of scalars and, if LOGGING.WANDB_PROJECT is set, that of Weights & Biases."""
+        writers: list[EventWriter] = super().build_writers()
+        if self.cfg.LOGGING.WANDB_PROJECT:
+            writers.append(WandbWriter(self.cfg, resume=self.checkpointer.has_checkpoint()))
+        return writers
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> CATSeg:
@@ -231,7 +240,7 @@ class Trainer(DefaultTrainer):
 
     def _evaluate(self) -> Results:
         steps = self.iter + 1 if self.iter < self.max_iter else self.max_iter
-        results = evaluate(self.cfg, self._plain_model, weights=f"after {steps} of {self.max_iter} iterations")
+        results = evaluate_datasets(self.cfg, self._plain_model, weights=f"after {steps} of {self.max_iter} iterations")
         self._last_eval_results = _flat_if_single(results)
         return results
 

@@ -11,7 +11,7 @@ from typing import Any
 from catseg.api.result import Result
 from catseg.atomic import write_json
 from catseg.errors import InputError
-from catseg.segmenting.gallery import write_gallery
+from catseg.pages.gallery import write_gallery
 from catseg.segmenting.inputs import InputImage
 from catseg.visualization import save_image, side_by_side
 

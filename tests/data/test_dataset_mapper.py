@@ -164,7 +164,7 @@ def test_faults_of_the_code_are_not_taken_for_faults_of_the_file(cfg, record, is
         raise ValueError("a fault of an augmentation")
 
     mapper = SemSegDatasetMapper(cfg, is_train=is_train)
-    mapper.augmentations = mapper.resize = broken
+    setattr(mapper, "augmentations" if is_train else "resize", broken)
     with pytest.raises(ValueError, match="a fault of an augmentation") as raised:
         mapper(record)
     assert not isinstance(raised.value, UserError)

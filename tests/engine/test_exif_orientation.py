@@ -8,8 +8,8 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from catseg.benchmark.worst import WorstImages, draw_worst
 from catseg.engine.evaluate import build_test_loader, evaluate
+from catseg.engine.ranked_images import RankedImages, draw_images
 from catseg.engine.trainer import Trainer
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from tests.tiny import tiny_model
@@ -69,12 +69,12 @@ def test_training(datasets, toy_config):
 
 def test_worst_images(datasets, toy_config, tmp_path):
     for name in NAMES[:2]:
-        worst = WorstImages(2)
-        evaluator = SemSegEvaluator(name, watch=worst)
+        ranked = RankedImages(worst=2)
+        evaluator = SemSegEvaluator(name, watch=ranked)
         for batch in build_test_loader(toy_config(), name):
             shape = (batch[0]["height"], batch[0]["width"])
             evaluator.process(batch, [{"labels": torch.zeros(shape, dtype=int)}])
-        draw_worst(tmp_path / "worst" / name, worst.gather(), CLASSES, 255)
+        draw_images(tmp_path / "worst" / name, ranked.gather()["worst"], CLASSES, prefix="worst")
     for place in range(2):
         ours, plain = (tmp_path / "worst" / name / f"worst_{place}.webp" for name in ("stored", "without_exif"))
         assert ours.read_bytes() == plain.read_bytes()

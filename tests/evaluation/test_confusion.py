@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from catseg.evaluation.confusion import confusion_matrix, scores
+from catseg.evaluation.confusion import (
+    confusion_matrix,
+    describe_classes,
+    find_confusions,
+    mean_iou,
+    most_confused,
+    scores,
+)
 
 NAMES = ["grass", "sky", "cat, kitten", "dog"]
 
@@ -104,3 +111,38 @@ def test_small_types_do_not_overflow():
 def test_bad_maps_are_refused(truth, predicted, message):
     with pytest.raises(ValueError, match=message):
         confusion_matrix(truth, predicted, num_classes=4, ignore_label=255)
+
+
+CLASS_NAMES = ["wall", "sky", "sea", "never there"]
+PIXELS = np.array([[6, 2, 0, 0], [0, 3, 1, 0], [4, 0, 4, 0], [0, 0, 0, 0]])
+
+
+def test_classes_that_occur_are_described():
+    wall, sky, sea = describe_classes(PIXELS, CLASS_NAMES)
+    assert [item["name"] for item in (wall, sky, sea)] == CLASS_NAMES[:3]
+    assert [item["iou"] for item in (wall, sky, sea)] == pytest.approx([50, 50, 400 / 9])
+    assert [item["accuracy"] for item in (wall, sky, sea)] == pytest.approx([75, 75, 50])
+    assert [item["pixels"] for item in (wall, sky, sea)] == [8, 4, 8]
+    assert wall["share"] == pytest.approx(0.4)
+
+
+def test_confusions_come_by_their_pixels():
+    found = find_confusions(PIXELS, CLASS_NAMES, limit=2)
+    assert [(item["truth"], item["predicted"]) for item in found] == [("sea", "wall"), ("wall", "sky")]
+    assert [item["of_class"] for item in found] == pytest.approx([0.5, 0.25])
+    assert [item["of_errors"] for item in found] == pytest.approx([4 / 7, 2 / 7])
+    assert len(find_confusions(PIXELS, CLASS_NAMES, limit=99)) == 3
+
+
+def test_without_errors_there_are_no_confusions():
+    assert find_confusions(np.eye(3, dtype=np.int64), CLASS_NAMES[:3], limit=5) == []
+
+
+def test_the_mean_iou_is_that_of_the_scores():
+    assert mean_iou(PIXELS) == scores(PIXELS, CLASS_NAMES)["mIoU"]
+
+
+def test_the_most_confused_classes_come_by_their_wrong_pixels():
+    assert most_confused(PIXELS, limit=9) == [0, 2, 1]
+    assert most_confused(PIXELS, limit=1) == [0]
+    assert most_confused(np.eye(3, dtype=np.int64), limit=3) == []
