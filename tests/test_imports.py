@@ -38,8 +38,20 @@ LEAVES = {
 }
 PARTS = {f"modeling.{name}" for name in ("backbones", "clip", "aggregation", "losses", "sliding_window")}
 AREAS = {"data", "modeling", "evaluation", "visualization"}
-TOP = {"api", "benchmark", "build", "checkpoint", "engine", "inference", "parity", "segmenting", "shapes", "tools"}
-COMMANDS = {"benchmark", "parity", "shapes", "tools"}
+TOP = {
+    "api",
+    "benchmark",
+    "build",
+    "checkpoint",
+    "data_report",
+    "engine",
+    "inference",
+    "parity",
+    "segmenting",
+    "shapes",
+    "tools",
+}
+COMMANDS = {"benchmark", "data_report", "parity", "shapes", "tools"}
 
 # Which groups a group may import, besides itself and the leaves. "modeling" is the package's __init__, and "catseg" the
 # top package's; importing `catseg` alone, for its version, is free to all.

@@ -5,7 +5,7 @@ read_dataset(path, *, format=None, unlabelled=None) -> OwnDataset
 register_own(path, *, format=None, unlabelled=None, workers=None) -> list[str]              # catseg.data.own
 check_data(path, *, format=None, unlabelled=None, workers=None) -> DataReport
 convert(path, target, output, *, format=None, unlabelled=None, workers=None) -> Path        # target: one of TARGETS
-write_contact_sheet(file, dataset, report); write_data_page(folder, dataset, report)        # catseg.data_report
+write_contact_sheet(file, dataset); write_data_page(file, dataset, report)                  # catseg.data_report
 ```
 
 `path` is a file (`data.yaml`, a COCO or labelme JSON file) or a folder. The format is found by what is there; if that
@@ -25,7 +25,9 @@ must be the same. All label maps are upright: shapes and masks are drawn on imag
 where the size that the file states for the image decides.
 """
 
+from catseg.data.formats.check import DataReport, check_data
+from catseg.data.formats.convert import TARGETS, convert
 from catseg.data.formats.dataset import OwnDataset, OwnSample
 from catseg.data.formats.detect import FORMATS, read_dataset
 
-__all__ = ["FORMATS", "OwnDataset", "OwnSample", "read_dataset"]
+__all__ = ["FORMATS", "TARGETS", "DataReport", "OwnDataset", "OwnSample", "check_data", "convert", "read_dataset"]

@@ -1,7 +1,7 @@
 """Cityscapes: `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with `gtFine/SPLIT/CITY/*_gtFine_labelIds.png`.
 
 The 19 classes of its benchmark; all others are ignored. Label maps whose numbers are those of training
-(`_labelTrainIds`) are taken where all images have one. The labels of its test split are not public: it is left out.
+(`_labelTrainIds`) are taken unless fewer images have one. The labels of its test split are not public: it is left out.
 """
 
 from pathlib import Path
@@ -37,6 +37,7 @@ _CLASSES = {
 }
 _VALUES = range(34)  # of labelIds
 _IGNORED_VALUE = 255
+_KINDS = ("labelIds", "labelTrainIds")
 
 
 def is_home(folder: Path) -> bool:
@@ -60,12 +61,13 @@ def read(folder: Path, unlabelled: str | None) -> OwnDataset:
     if not wanted:
         raise InputError(f"{images} holds no images for training or validation")
     stems = {image: _label_stem(image, images, labels) for image in wanted}
-    trained = all(stem.with_name(f"{stem.name}_labelTrainIds.png").exists() for stem in stems.values())
+    count = {kind: sum(_file(stem, kind).exists() for stem in stems.values()) for kind in _KINDS}
+    trained = count["labelTrainIds"] >= max(1, count["labelIds"])
     kind = "labelTrainIds" if trained else "labelIds"
     numbers = {value: list(_CLASSES).index(value) if value in _CLASSES else classes.rest for value in _VALUES}
     table = {value: value for value in range(len(_CLASSES))} if trained else numbers
     table[_IGNORED_VALUE] = classes.rest
-    files = {image: stem.with_name(f"{stem.name}_{kind}.png") for image, stem in stems.items()}
+    files = {image: _file(stem, kind) for image, stem in stems.items()}
     missing = [str(file) for file in files.values() if not file.exists()]
     notes = [f"label maps are {kind}"]
     if len(wanted) < len(found):
@@ -87,6 +89,10 @@ def read(folder: Path, unlabelled: str | None) -> OwnDataset:
         notes=tuple(notes),
         problems=(how_many(missing, "label map is missing", "label maps are missing"),) if missing else (),
     )
+
+
+def _file(stem: Path, kind: str) -> Path:
+    return stem.with_name(f"{stem.name}_{kind}.png")
 
 
 def _label_stem(image: Path, images: Path, labels: Path) -> Path:

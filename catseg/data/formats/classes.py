@@ -57,7 +57,7 @@ def decide_classes(
         ValueError: if the names are no vocabulary.
     """
     void = {number for number, name in names.items() if _plain(name) in _VOID}
-    background = {number for number, name in names.items() if _plain(name) in _BACKGROUND}
+    background = {number for number, name in names.items() if is_background(name)}
     ignored: set[int] = set()
     if unlabelled is None:
         ignored = void
@@ -102,6 +102,11 @@ def decide_classes(
 def ignored_names(names: Mapping[int, Name], classes: Classes) -> list[str]:
     """Return the names that are ignored."""
     return [str(name) for number, name in names.items() if classes.index[number] == classes.ignore_label]
+
+
+def is_background(name: Name) -> bool:
+    """Tell whether a class is what is left where nothing else is."""
+    return _plain(name) in _BACKGROUND
 
 
 def _plain(name: Name) -> str:

@@ -22,7 +22,8 @@ def polygon_mask(points: Points, size: tuple[int, int]) -> NDArray[np.bool_]:
         points: corners in pixels, which may lie outside the image; at least three.
         size: rows and columns.
     """
-    return drawn_mask(size, lambda draw: draw.polygon([(x, y) for x, y in points], fill=1, outline=1))
+    corners = [(round(x, 2), round(y, 2)) for x, y in points]  # relative numbers come out as 2.9999998, too
+    return drawn_mask(size, lambda draw: draw.polygon(corners, fill=1, outline=1))
 
 
 def drawn_mask(size: tuple[int, int], draw: Any) -> NDArray[np.bool_]:

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from catseg.data.formats import read_dataset
+from tests.own_formats import COLOURS, NAMES, bands, coloured, mask, photo, text
+
+
+def test_numbers_with_a_list_of_names(tmp_path):
+    photo(tmp_path / "images" / "train" / "a b.JPG")
+    photo(tmp_path / "images" / "val" / "ünï.png")
+    mask(tmp_path / "labels" / "train" / "a b.PNG", bands(0, 1, 2, 255), palette=True)
+    mask(tmp_path / "labels" / "val" / "ünï_mask.png", bands(2, 2), bits=16)
+    text(tmp_path / "Classes.txt", "\n".join(NAMES), "utf-8-sig")
+    data = read_dataset(tmp_path)
+    assert (data.format, data.vocabulary, data.ignore_label, data.problems) == ("label-images", NAMES, 255, ())
+    [(train, first), (val, second)] = data.samples
+    assert (train, first.name, val, second.name) == ("train", "train/a b", "val", "val/ünï")
+    assert np.array_equal(first.label_map(), bands(0, 1, 2, 255))
+    assert np.array_equal(second.label_map(), bands(2, 2))
+    assert first.labels.is_label_map
+
+
+def test_numbers_that_do_not_begin_at_0_have_gaps_and_void(tmp_path):
+    photo(tmp_path / "train" / "images" / "a.png")
+    mask(tmp_path / "train" / "masks" / "a.png", bands(1, 7, 9, 255))
+    text(tmp_path / "labels.json", '{"9": "void", "1": "grass", "7": ["sofa", "couch"]}')
+    data = read_dataset(tmp_path)
+    assert data.vocabulary.synonyms == (("grass",), ("sofa", "couch"))
+    assert "ignored classes: void" in data.notes
+    [(_, sample)] = data.samples
+    assert np.array_equal(sample.label_map(), bands(0, 1, 255, 255))
+    assert not sample.labels.is_label_map
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [("1: grass\n2: sofa", "classes.txt"), ("id;name\n1;grass\n2;sofa", "classes.csv")],
+)
+def test_numbered_lists(tmp_path, content, name):
+    photo(tmp_path / "images" / "a.png")
+    mask(tmp_path / "labels" / "a.png", bands(1, 2))
+    text(tmp_path / name, content)
+    [(_, sample)] = read_dataset(tmp_path).samples
+    assert np.array_equal(sample.label_map(), bands(0, 1))
+
+
+def test_an_unknown_value_is_listed_with_file_and_count(tmp_path):
+    photo(tmp_path / "images" / "a.png")
+    mask(tmp_path / "labels" / "a.png", bands(0, 3, 4, 4))
+    text(tmp_path / "classes.txt", "\n".join(NAMES))
+    [(_, sample)] = read_dataset(tmp_path).samples
+    with pytest.raises(ValueError, match=r"a\.png has values that are no class: 4 \(96 pixels\), 3 \(48 pixels\);"):
+        sample.label_map()
+
+
+def test_missing_pairs_are_problems(tmp_path):
+    for name in ("a", "b"):
+        photo(tmp_path / "images" / f"{name}.png")
+    for name in ("a", "c"):
+        mask(tmp_path / "labels" / f"{name}.png", bands(0, 1))
+    text(tmp_path / "classes.txt", "\n".join(NAMES))
+    problems = read_dataset(tmp_path).problems
+    assert problems == ("1 image has no label map: b", "1 label map has no image: c")
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "names", "expected"),
+    [
+        (None, ["background", "grass", "sofa", "night sky"], (0, 1, 2, 3)),
+        ("ignored", ["grass", "sofa", "night sky"], (255, 0, 1, 2)),
+        ("other", ["other", "grass", "sofa", "night sky"], (0, 1, 2, 3)),
+        ("sofa", ["sofa", "grass", "night sky"], (0, 1, 0, 2)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "camvid", "json"])
+def test_colours(tmp_path, unlabelled, names, expected, kind):
+    photo(tmp_path / "images" / "a.jpg")
+    coloured(tmp_path / "masks" / "a.png", bands(0, 1, 2, 3), list(COLOURS.values()))
+    if kind == "csv":
+        rows = "\n".join(f"{name},{r},{g},{b}" for name, (r, g, b) in COLOURS.items())
+        text(tmp_path / "class_dict.csv", f"name,r,g,b\n{rows}")
+    elif kind == "camvid":
+        text(tmp_path / "label_colors.txt", "\n".join(f"{r} {g} {b}\t\t{name}" for name, (r, g, b) in COLOURS.items()))
+    else:
+        rows = ", ".join(f'"{name}": "#{r:02x}{g:02X}{b:02x}"' for name, (r, g, b) in COLOURS.items())
+        text(tmp_path / "colors.json", f"{{{rows}}}")
+    data = read_dataset(tmp_path, unlabelled=unlabelled)
+    assert (data.format, data.vocabulary) == ("colour-masks", names)
+    assert np.array_equal(data.samples[0][1].label_map(), bands(*expected))
+
+
+def test_an_unknown_colour_is_listed_with_file_and_count(tmp_path):
+    photo(tmp_path / "images" / "a.jpg")
+    coloured(tmp_path / "masks" / "a.png", bands(0, 1), [(0, 0, 0), (1, 2, 3)])
+    text(tmp_path / "colors.txt", "background 0 0 0")
+    [(_, sample)] = read_dataset(tmp_path).samples
+    with pytest.raises(ValueError, match=r"a\.png has colours that are no class: \(1, 2, 3\) \(96 pixels\)"):
+        sample.label_map()
+
+
+def test_sizes_that_differ(tmp_path):
+    photo(tmp_path / "images" / "a.png")
+    mask(tmp_path / "labels" / "a.png", bands(0, 1, size=(4, 4)))
+    text(tmp_path / "classes.txt", "\n".join(NAMES))
+    [(_, sample)] = read_dataset(tmp_path).samples
+    with pytest.raises(ValueError, match=r"is 4 x 4 pixels, but its image .* is 16 x 12"):
+        sample.label_map()
