@@ -37,7 +37,7 @@ def contact_sheet(dataset: OwnDataset, *, count: int = 12) -> NDArray[np.uint8]:
         RuntimeError: if none of them can be read.
     """
     samples = dataset.samples
-    places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)) if samples else []
+    places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int))
     cells = []
     for split, sample in (samples[place] for place in places):
         try:

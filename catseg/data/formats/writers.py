@@ -169,7 +169,7 @@ def finish_yolo(folder: Path, dataset: OwnDataset, by_split: BySplit) -> None:
     changed = [count for items in by_split.values() for _, count in items]
     if any(changed):
         logger.warning(
-            "%d pixels of %d images were ignored, or lie in holes, which polygons cannot say: they have another class now",
+            "%d pixels of %d images were ignored, or lie in holes, which polygons cannot say: they changed class",
             sum(changed),
             sum(count > 0 for count in changed),
         )
