@@ -9,11 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from catseg.errors import InputError
 from catseg.exif import exif_orientation, turned_by_decoding, upright_size
 from catseg.image_files import read_file
 from catseg.label_io import check_label_size
 from catseg.vocabulary import Vocabulary
 
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError)  # what JSON of another structure leads to
 _VERSION = 1  # of what label maps are made of their sources: a change makes all of them again
 
 
@@ -100,7 +102,10 @@ class OwnSample:
             ValueError: if a file is damaged, the sizes do not fit, or a value or colour is no class.
         """
         size = image_geometry(self.image)
-        labels = self.labels.read(size)
+        try:
+            labels = self.labels.read(size)
+        except MALFORMED as error:
+            raise InputError(f"{self.labels.file} is not as its format has it: {error!r}") from error
         check_label_size(self.labels.file, (labels.shape[0], labels.shape[1]), self.image, size.upright)
         return labels
 

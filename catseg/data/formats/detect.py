@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from catseg.data.formats import cityscapes, coco, label_images, labelme, ultralytics, voc
-from catseg.data.formats.dataset import OwnDataset
+from catseg.data.formats.dataset import MALFORMED, OwnDataset
 from catseg.data.formats.files import read_json
 from catseg.data.formats.names import COLOUR_FILES, NAME_FILES, read_yaml
 from catseg.errors import InputError
@@ -57,7 +58,10 @@ def read_dataset(path: str | Path, *, format: str | None = None, unlabelled: str
     if len(found) > 1:
         kinds = " and ".join(f"{kind.name} ({evidence})" for kind, evidence, _ in found)
         raise InputError(f"{path} could be {kinds}: name the file that is meant, or give the format")
-    return found[0][2](unlabelled)
+    try:
+        return found[0][2](unlabelled)
+    except MALFORMED as error:
+        raise InputError(f"{path} is not as the format {found[0][0].name} has it: {error!r}") from error
 
 
 def _ultralytics(path: Path) -> tuple[str, Reader] | None:
@@ -65,10 +69,18 @@ def _ultralytics(path: Path) -> tuple[str, Reader] | None:
         files = [path] if path.suffix.lower() in (".yaml", ".yml") else []
     else:
         files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in (".yaml", ".yml")]
-    files = [file for file in files if ultralytics.looks_like(read_yaml(file))]
+    files = [file for file in files if ultralytics.looks_like(_yaml_if_any(file))]
     if len(files) > 1:
         raise InputError(f"{path} has several such files, name one: {', '.join(file.name for file in files)}")
     return (files[0].name, lambda unlabelled: ultralytics.read(files[0], unlabelled)) if files else None
+
+
+def _yaml_if_any(file: Path) -> Any:
+    """Return the content of a YAML file; None if it is none, which files of other programs may be."""
+    try:
+        return read_yaml(file)
+    except InputError:
+        return None
 
 
 def _coco(path: Path) -> tuple[str, Reader] | None:

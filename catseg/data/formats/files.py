@@ -60,7 +60,7 @@ def mentions(path: Path, *keys: str) -> bool:
         if path.stat().st_size > 2 * _SNIFFED:
             file.seek(-_SNIFFED, os.SEEK_END)
         ends += file.read()
-    return any(f'"{key}"'.encode() in ends for key in keys)
+    return any(re.search(rf'"{key}"\s*:'.encode(), ends) for key in keys)
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:

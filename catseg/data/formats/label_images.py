@@ -1,10 +1,10 @@
 """Folders of images and label images with a file that names the classes.
 
 `images/` beside `labels/`, `masks/` or `annotations/` (or other names, see below), each with or without folders for
-splits (`images/train`), or `train/images` beside `train/labels`. A label image has its image's name, or that and
-`_mask`, `_label` or the like. Label images hold numbers, which a list of names explains ("label-images"; number k is
-the k-th name, from 0, unless the list is numbered; 255 is ignored unless it is listed), or colours, which a table of
-colours explains ("colour-masks").
+splits (`images/train`), or `train/images` beside `train/labels`, or `train` beside `train_labels`. A label image has
+its image's name, or that and `_mask`, `_label` or the like. Label images hold numbers, which a list of names explains
+("label-images"; number k is the k-th name, from 0, unless the list is numbered; 255 is ignored unless it is listed),
+or colours, which a table of colours explains ("colour-masks").
 """
 
 from collections.abc import Callable, Mapping
@@ -24,6 +24,7 @@ LABEL_FOLDERS = (
     *("labels_png", "annotations_detectron2"),
 )
 _ENDINGS = ("_mask", "_label", "_labels", "_gt", "_seg", "_L", "-mask", "_masks", "_annotation")
+_BESIDE = ("_labels", "_label", "_masks", "_mask", "_annot", "annot", "_gt")
 _IGNORED_VALUE = 255
 
 
@@ -46,6 +47,9 @@ def folders(root: Path) -> list[tuple[Path, Path, str | None]]:
         images, labels = subfolder(parent, IMAGE_FOLDERS), subfolder(parent, LABEL_FOLDERS)
         if images and labels and images_below(labels):
             pairs.append((images, labels, None if parent == root else split_of(parent.name)))
+        beside = subfolder(root, [f"{parent.name}{ending}" for ending in _BESIDE]) if parent != root else None
+        if beside and images_below(beside):
+            pairs.append((parent, beside, split_of(parent.name)))
     return pairs
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from catseg.atomic import atomic_path, cache_folder
 from catseg.data.formats.classes import Name, decide_classes, ignored_names
-from catseg.data.formats.dataset import Geometry, OwnDataset, OwnSample
+from catseg.data.formats.dataset import MALFORMED, Geometry, OwnDataset, OwnSample
 from catseg.data.formats.files import (
     by_split,
     files_below,
@@ -64,7 +64,7 @@ class LabelmeFile:
         content = read_json(self.file)
         height, width = content.get("imageHeight"), content.get("imageWidth")
         size, orientation = canvas_of(image, (height, width) if height and width else None, str(self.file))
-        shapes = [(self.index[shape["label"]], shape_mask(shape, size, self.file)) for shape in content["shapes"]]
+        shapes = [(self.index[str(shape["label"])], shape_mask(shape, size, self.file)) for shape in content["shapes"]]
         return upright(paint(shapes, size, self.rest, smaller_on_top=False), orientation)
 
     def content(self) -> bytes:
@@ -105,7 +105,7 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         OSError: if a file cannot be read.
         ValueError: if a file is not labelme's, or there are no classes.
     """
-    entries = [_entry(file) for file in files]
+    entries, problems = _entries(files)
     labels = sorted(frozenset().union(*(entry.labels for entry in entries)))
     file_of_names = named_file(root, NAME_FILES)
     names: dict[int, Name] = read_numbers(file_of_names) if file_of_names else dict(enumerate(labels))
@@ -113,7 +113,6 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         raise InputError(f"no file of {path} has a shape, so that there are no classes")
     number = {name if isinstance(name, str) else name[0]: number for number, name in names.items()}
     classes = decide_classes(names, unlabelled, origin=f"the labels of {path}")
-    problems = []
     if unknown := [label for label in labels if label not in number]:
         problems.append(how_many(unknown, f"label is not in {file_of_names}", f"labels are not in {file_of_names}"))
     if missing := [str(entry.file) for entry in entries if entry.image is None]:
@@ -203,6 +202,22 @@ def _pasted(
     inside = mask[max(0, top) : max(0, top) + part.shape[0], max(0, left) : max(0, left) + part.shape[1]]
     inside |= part[: inside.shape[0], : inside.shape[1]]
     return mask
+
+
+def _entries(files: Sequence[Path]) -> tuple[list[_Entry], list[str]]:
+    """Read files, and list those that cannot be read as problems."""
+    entries: list[_Entry] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            entries.append(_entry(file))
+        except InputError as error:
+            problems.append(str(error))
+        except MALFORMED as error:
+            problems.append(f"{file} is not labelme's: {error!r}")
+    if problems and not entries:
+        raise InputError(problems[0])
+    return entries, problems
 
 
 def _entry(file: Path) -> _Entry:

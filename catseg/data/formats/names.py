@@ -31,7 +31,12 @@ _NAME_HEADERS = ("name", "class", "class_name", "label", "category", "names", "c
 _NUMBER_HEADERS = ("id", "value", "index", "number", "class_id", "label_id", "category_id", "idx")
 _COLOUR_HEADERS = (("r", "g", "b"), ("red", "green", "blue"))
 _NUMBERED = re.compile(r"(\d+)\s*[:=,;)\t ]\s*(\S.*)")
-_COLOUR_LINE = re.compile(r"(?P<before>.*?)(?P<colour>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3})(?P<after>.*)")
+_RGB = r"(?P<colour>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3})"
+_COLOUR_LINES = (
+    re.compile(rf"(?P<name>.+?)\s*:\s*{_RGB}\s*(:.*)?"),  # CVAT: name:r,g,b:parts:actions
+    re.compile(rf"{_RGB}[\s,;:]+(?P<name>[^\d\s,;:].*)"),  # CamVid: r g b name
+    re.compile(rf"(?P<name>.*[^\s,;:=])[\s,;:=]+{_RGB}"),
+)
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
@@ -130,17 +135,14 @@ def _colours_of_lines(path: Path) -> list[tuple[Name, Colour]]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        match = _COLOUR_LINE.fullmatch(line)
-        if match is None and not found and not any(character.isdigit() for character in line):
-            continue  # a header
-        # CVAT writes name:r,g,b:parts:actions; CamVid r g b<tab>name.
-        name = "" if match is None else match["before"].strip(" \t,;:=") or match["after"].strip(" \t,;:=")
-        if match is None or not name:
+        match = next((match for pattern in _COLOUR_LINES if (match := pattern.fullmatch(line.strip()))), None)
+        if match is not None:
+            found.append((match["name"].strip(), _colour(re.split(r"[\s,;]+", match["colour"]), path)))
+        elif found or any(character.isdigit() for character in line):  # no header
             raise InputError(
                 f"line {number} of {path} must hold a class name and its colour, three numbers 0..255, "
                 f"got {line.strip()!r}"
             )
-        found.append((name, _colour(re.split(r"[\s,;]+", match["colour"]), path)))
     return found
 
 
@@ -203,5 +205,7 @@ def _unique(pairs: Iterable[tuple[Any, Any]], origin: str) -> dict[int, Name]:
             raise InputError(f"{origin} must number its classes with whole numbers, got {number!r}")
         if int(number) in found:
             raise InputError(f"{origin} gives the number {number} to both {found[int(number)]!r} and {name!r}")
+        if not isinstance(name, str | int | float | list | tuple) or isinstance(name, bool):
+            raise InputError(f"{origin} has {name!r} as the name of class {number}: put such names in quotes")
         found[int(number)] = name if isinstance(name, list | tuple) else str(name)
     return dict(sorted(found.items()))

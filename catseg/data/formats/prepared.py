@@ -33,9 +33,8 @@ class _Outcome:
 
 def default_workers(workers: int | None) -> int:
     """Return the number of processes: `workers`, or that of the processors that this process may use."""
-    return (
-        workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
-    )
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return workers or available or 1
 
 
 def label_files(dataset: OwnDataset, samples: Sequence[OwnSample], *, workers: int | None = None) -> list[Path]:

@@ -110,7 +110,7 @@ def read(path: Path, unlabelled: str | None) -> OwnDataset:
         raise InputError(f'{path} must have the keys "names" and "train" or "val", as Ultralytics reads them')
     unlabelled = config.get("unlabelled", unlabelled) if unlabelled is None else unlabelled
     names = numbers_of(config["names"], f"{path}, names")
-    root = _root(path, config.get("path"))
+    root = _root(path, config)
     images = [(split, image) for split in _SPLITS if config.get(split) for image in _images(root, config[split], split)]
     masks_dir, notes = _masks_dir(config, [image for _, image in images], path)
     classes = decide_classes(names, unlabelled, origin=f"names of {path}", rest=None if masks_dir else "background")
@@ -154,8 +154,13 @@ def _masks_dir(config: Mapping[str, Any], images: Sequence[Path], path: Path) ->
     )
 
 
-def _root(path: Path, stated: Any) -> Path:
-    """Find the folder of the data set: `path` of the YAML file may start in the file's folder, above it or here."""
+def _root(path: Path, config: Mapping[str, Any]) -> Path:
+    """Find the folder of the data set.
+
+    `path` of the YAML file starts in the file's folder or in that of all data sets. One of another machine does not
+    matter if the images are in the file's folder.
+    """
+    stated = config.get("path")
     if not stated:
         return path.parent
     wanted = Path(str(stated)).expanduser()
@@ -165,6 +170,9 @@ def _root(path: Path, stated: Any) -> Path:
     for folder in tried:
         if folder.is_dir():
             return folder
+    entries = [config.get(split) for split in _SPLITS]
+    if any(isinstance(entry, str) and entry and (path.parent / entry).exists() for entry in entries):
+        return path.parent
     raise FileNotFoundError(f"{path} has the path {stated}, but there is no folder {' or '.join(map(str, tried))}")
 
 

@@ -55,6 +55,10 @@ def read(folder: Path, unlabelled: str | None) -> OwnDataset:
     listed, notes = _image_sets(root)
     wanted = {name: split for split, names_of_split in listed.items() for name in names_of_split}
     wanted = wanted or dict.fromkeys(masks, "train")
+    if not any(name in masks for name, split in wanted.items() if split == "test"):
+        wanted = {name: split for name, split in wanted.items() if split != "test"}
+        if count := len(listed.get("test", ())):
+            notes.append(f"{count} images of the test split are left out: they have no masks")
     problems = [
         how_many(missing, f"image of the lists has no {kind}", f"images of the lists have no {kind}")
         for kind, missing in (

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from catseg.data.formats import read_dataset
+from catseg.data.formats.names import read_colours
 from tests.own_formats import COLOURS, NAMES, bands, coloured, mask, photo, text
 
 
@@ -105,3 +106,31 @@ def test_sizes_that_differ(tmp_path):
     [(_, sample)] = read_dataset(tmp_path).samples
     with pytest.raises(ValueError, match=r"is 4 x 4 pixels, but its image .* is 16 x 12"):
         sample.label_map()
+
+
+def test_folders_of_camvid(tmp_path):
+    for split in ("train", "val"):
+        photo(tmp_path / split / "0001TP_1.png", seed=len(split))
+        coloured(tmp_path / f"{split}_labels" / "0001TP_1_L.png", bands(0, 1), [(64, 128, 64), (0, 0, 0)])
+    text(tmp_path / "class_dict.csv", "name,r,g,b\nAnimal,64,128,64\nVoid,0,0,0\n")
+    data = read_dataset(tmp_path)
+    assert (data.vocabulary, list(data.splits), data.problems) == (["Animal"], ["train", "val"], ())
+    assert np.array_equal(data.splits["val"][0].label_map(), bands(0, 255))
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("night sky 2 10 20 30", "night sky 2"),
+        ("10 20 30\tnight sky 2", "night sky 2"),
+        ("lane 2:10,20,30::", "lane 2"),
+        ("a: b:10,20,30:left,right:", "a: b"),
+    ],
+)
+def test_lines_of_colours(tmp_path, line, name):
+    assert read_colours(text(tmp_path / "colors.txt", f"# comment\nname r g b\n{line}\n")) == [(name, (10, 20, 30))]
+
+
+def test_lines_without_colours(tmp_path):
+    with pytest.raises(ValueError, match=r"line 2 of .*colors\.txt must hold a class name and its colour"):
+        read_colours(text(tmp_path / "colors.txt", "sofa 1 2 3\ncat 1 2\n"))

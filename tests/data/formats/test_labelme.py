@@ -100,3 +100,19 @@ def test_one_file(tmp_path):
     text(tmp_path / "other.json", json.dumps({"a": 1}))
     assert len(read_dataset(tmp_path / "a.json").samples) == 1
     assert len(read_dataset(tmp_path).samples) == 1
+
+
+def test_a_damaged_file_does_not_lose_the_rest(tmp_path):
+    small(tmp_path, [("sofa", "polygon", LEFT)])
+    text(tmp_path / "b.json", '{"shapes": [')
+    text(tmp_path / "c.json", '{"shapes": [{"points": []}], "imagePath": "c.jpg"}')
+    data = read_dataset(tmp_path)
+    assert len(data.samples) == 1
+    assert "b.json is not JSON" in data.problems[0]
+    assert "c.json is not labelme's: KeyError('label')" in data.problems[1]
+
+
+def test_points_that_are_none(tmp_path):
+    [(_, sample)] = small(tmp_path, [("sofa", "polygon", None)]).samples
+    with pytest.raises(ValueError, match=r"a\.json is not as its format has it"):
+        sample.label_map()

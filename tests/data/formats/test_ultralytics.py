@@ -121,6 +121,19 @@ def test_layout_of_roboflow_and_lists_of_images(tmp_path):
 
 
 def test_a_path_that_is_not_there(tmp_path):
-    file = masks(tmp_path / "elsewhere", bands(0, 1))
+    file = text(tmp_path / "elsewhere" / "data.yaml", YAML)
     with pytest.raises(FileNotFoundError, match="has the path data, but there is no folder"):
+        read_dataset(file)
+
+
+def test_a_path_of_another_machine_does_not_matter(tmp_path):
+    file = masks(tmp_path / "elsewhere", bands(0, 1), "masks_dir: masks\n")
+    text(file, file.read_text().replace("path: data", "path: /content/datasets/mine"))
+    text(file.with_name("other.yaml"), "a: [")
+    assert len(read_dataset(file.parent).splits["train"]) == 1
+
+
+def test_names_that_yaml_takes_for_truth(tmp_path):
+    file = text(tmp_path / "data.yaml", "train: images\nnames: {0: yes, 1: no}\n")
+    with pytest.raises(ValueError, match="put such names in quotes"):
         read_dataset(file)

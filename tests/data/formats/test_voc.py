@@ -93,3 +93,11 @@ def test_one_colour_for_two_classes(tmp_path):
     text(tmp_path / "labelmap.txt", "sofa:1,2,3::\nnight sky:1,2,3::\n")
     with pytest.raises(ValueError, match="to both 'sofa' and 'night sky'"):
         read_dataset(tmp_path)
+
+
+def test_a_test_split_without_masks_is_left_out(tmp_path):
+    voc(tmp_path, a=("train", bands(0, 1)), b=("test", bands(0, 1)))
+    (tmp_path / "SegmentationClass" / "b.png").unlink()
+    data = read_dataset(tmp_path)
+    assert (list(data.splits), data.problems) == (["train"], ())
+    assert "1 images of the test split are left out: they have no masks" in data.notes
