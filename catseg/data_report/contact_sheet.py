@@ -14,7 +14,7 @@ from catseg.data.formats import OwnDataset, OwnSample
 from catseg.errors import RunError
 from catseg.image_io import read_image
 from catseg.visualization import overlay
-from catseg.visualization.canvas import add_title, font_size, join
+from catseg.visualization.canvas import PAPER, add_title, font_size, join
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ def contact_sheet(dataset: OwnDataset, *, count: int = 12) -> NDArray[np.uint8]:
             logger.warning("%s is not on the contact sheet: %s", sample.name, one_line(error))
     if not cells:
         raise RunError(f"{dataset.path} has no image that could be shown")
+    width = max(cell.shape[1] for cell in cells)
+    cells = [
+        cv2.copyMakeBorder(cell, 0, 0, 0, width - cell.shape[1], cv2.BORDER_CONSTANT, value=PAPER) for cell in cells
+    ]
     rows = [join(cells[start : start + _COLUMNS], axis=1, gap=_GAP) for start in range(0, len(cells), _COLUMNS)]
     return join(rows, axis=0, gap=_GAP)
 
