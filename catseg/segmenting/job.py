@@ -9,7 +9,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from catseg.checkpoint.sources import fetch
-from catseg.config import load_config
+from catseg.config import read_config
 from catseg.console import one_line, shows_traceback
 from catseg.errors import InputError
 from catseg.inference import Predictor
@@ -64,7 +64,7 @@ class Job:
         self.failed: dict[str, str] = {}
         self._images = images
         self._scores = scores
-        cfg = load_config(config_file, options)
+        cfg = read_config(config_file, options).cfg  # what it notes is logged by the predictor
         self._results = ResultFolder(
             folder, images, image_format=image_format, side_by_side=side_by_side, scores=scores
         )

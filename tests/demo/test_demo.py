@@ -177,6 +177,19 @@ def test_what_no_image_could_do_is_said_once(call, photos, tmp_path, caplog):
     assert caplog.text.count("FEATURE_RESOLUTION must be") == 1
 
 
+def test_notes_about_the_config_are_logged_once(photos, tmp_path, monkeypatch, caplog):
+    def no_model(*_, **__):
+        raise FileNotFoundError("no model")
+
+    monkeypatch.setattr("catseg.inference.build_model", no_model)
+    head = "SEM_SEG_HEAD: {NAME: CATSegHead}"
+    content = f"MODEL: {{META_ARCHITECTURE: CATSeg, PROMPT_ENSEMBLE_TYPE: single, {head}}}\nINPUT: {{FORMAT: RGB}}\n"
+    (tmp_path / "theirs.yaml").write_text(content)
+    words = ["--config-file", tmp_path / "theirs.yaml", "--input", photos, "--output", tmp_path / "out"]
+    assert demo.main(list(map(str, words))) == 2
+    assert caplog.text.count("MODEL.PROMPT_ENSEMBLE_TYPE 'single' -> MODEL.CLIP.TEMPLATES 'single'") == 1
+
+
 def test_a_fault_keeps_its_traceback(call, photos, monkeypatch, caplog):
     monkeypatch.setattr(job.Predictor, "__call__", lambda *_, **__: {}["fault"])
     assert call("--input", photos / "cat.png", "--classes", "cat, dog") == 1
