@@ -1,5 +1,6 @@
 """The EXIF orientation of images: how stored rows and columns are turned for an image to be upright."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,15 @@ def exif_orientation(image: Image.Image) -> int:
     Pillow turns TIFF files when it decodes them, which makes it 1.
     """
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return orientation_of(image.getexif())
     except Exception:  # damaged EXIF data raise exceptions of many kinds, and the pixels are fine
         return 1
-    return orientation if orientation in range(1, 9) else 1
+
+
+def orientation_of(tags: Mapping[int, Any]) -> int:
+    """Return the orientation that EXIF or TIFF tags hold, 1..8; 1 if they hold none or another value."""
+    orientation = tags.get(ExifTags.Base.Orientation, 1)
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
 def turned_by_decoding(image: Image.Image) -> int:

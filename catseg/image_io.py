@@ -1,5 +1,6 @@
 """Reading images of every common kind as RGB arrays of bytes."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from catseg.stored_values import (
     decoded_by_opencv,
     has_white_as_0,
     is_deep_colour,
-    is_tiff,
     stored_values,
     stretched_to_8_bits,
     white_of,
 )
+from catseg.tiff import is_tiff, tiff_orientation
 
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _SIGNED_8_BIT = 127  # white of such files, which Pillow reads as unsigned
@@ -45,7 +46,9 @@ def read_image(source: str | Path | bytes, *, upright: bool = True) -> NDArray[n
             decoding it looks like an attack (`PIL.Image.MAX_IMAGE_PIXELS`, times two).
         OSError: if the file cannot be opened.
     """
-    return read_file(source, lambda image: pil_to_rgb(image, upright=upright), otherwise=_odd_file_to_rgb)
+    return read_file(
+        source, partial(pil_to_rgb, upright=upright), otherwise=partial(_odd_file_to_rgb, upright=upright)
+    )
 
 
 def to_rgb(image: Image.Image | NDArray[Any] | torch.Tensor) -> NDArray[np.uint8]:
@@ -101,10 +104,12 @@ def pil_to_rgb(image: Image.Image, *, upright: bool = True) -> NDArray[np.uint8]
     """
     if not image.width or not image.height:
         raise UnsuitableImageError(f"the image is empty: {image.width} x {image.height} pixels")
-    already_turned = turned_by_decoding(image)
+    turned = turned_by_decoding(image)
     deep = image.mode in _DEEP_GREY or white_of(image) == _SIGNED_8_BIT
-    rgb = _deep_grey_to_rgb(image) if deep else _shallow_to_rgb(image)
-    return turn(rgb, exif_orientation(image)) if upright else turn_back(rgb, already_turned)
+    stored = _deep_grey_to_rgb(image) if deep else turn_back(_shallow_to_rgb(image), turned)
+    if not upright:
+        return stored
+    return turn(stored, turned if turned != 1 else exif_orientation(image))
 
 
 def _shallow_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -124,7 +129,7 @@ def _shallow_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _deep_grey_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert a grey image of more than 8 bits, or of floating-point numbers."""
+    """Convert a grey image of more than 8 bits, or of floating-point numbers, with the rows and columns of the file."""
     white, inverted, transparent = white_of(image), has_white_as_0(image), image.info.get("transparency")
     values = stored_values(image)
     if values.dtype.itemsize == 4 and values.dtype.kind in "iu" and values.max() <= 65535:
@@ -141,14 +146,15 @@ def _deep_grey_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     return rgb
 
 
-def _odd_file_to_rgb(content: bytes) -> NDArray[np.uint8] | None:
+def _odd_file_to_rgb(content: bytes, *, upright: bool) -> NDArray[np.uint8] | None:
     """Convert a TIFF or BMP file of a kind that Pillow does not read, such as one of several channels of 32 bits."""
     if not (is_tiff(content) or content.startswith(b"BM")):
         return None
     values = decoded_by_opencv(content)
     if values.ndim == 3 and values.shape[2] not in (1, 3, 4):
         raise UnsuitableImageError(f"expected 1, 3 or 4 channels, got {values.shape[2]}: convert it to RGB")
-    return _array_to_rgb(values)
+    rgb = _array_to_rgb(values)
+    return turn(rgb, tiff_orientation(content)) if upright and is_tiff(content) else rgb
 
 
 def _array_to_rgb(values: NDArray[Any], *, white: float | None = None) -> NDArray[np.uint8]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageSequence, TiffImagePlugin
 
 from catseg.errors import InputError
-from catseg.exif import exif_orientation, turn_back, turned_by_decoding
+from catseg.exif import exif_orientation, turned_by_decoding
 from catseg.image_files import UnsuitableImageError, read_file
-from catseg.stored_values import decoded_by_opencv, is_tiff, stored_values
+from catseg.stored_values import decoded_by_opencv, stored_values
+from catseg.tiff import is_tiff, tiff_orientation
 
 _MAX_LISTED = 10  # values that an error message lists
 _FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA")  # keep numbers exactly
@@ -43,7 +44,7 @@ def read_label_map(path: str | Path) -> NDArray[np.integer]:
         OSError: if the file cannot be opened.
     """
     try:
-        return read_file(path, partial(_label_map, path), otherwise=_odd_tiff)
+        return read_file(path, partial(_label_map, path), otherwise=partial(_odd_file, path))
     except ValueError as error:
         raise InputError(f"the label file {error}") from error
 
@@ -115,21 +116,29 @@ def _label_map(path: str | Path, image: Image.Image) -> NDArray[np.integer]:
     pages = sum(1 for _ in _pages(image))
     if pages > 1:
         raise UnsuitableImageError(f"it holds {pages} images, but a label map is one: write each to a file of its own")
-    already_turned = turned_by_decoding(image)
-    values = turn_back(_single_channel(stored_values(image), image.mode), already_turned)
-    if {already_turned, exif_orientation(image)} != {1}:
-        log_first_n(
-            logging.WARNING,
-            f"The label file {path} has an EXIF orientation, which is ignored: label maps are drawn on upright images. "
-            "Write it without EXIF data, upright",
-        )
+    turned = turned_by_decoding(image)
+    values = _single_channel(stored_values(image), image.mode)
+    if {turned, exif_orientation(image)} != {1}:
+        _warn_of_orientation(path)
     return _whole(values)
 
 
-def _odd_tiff(content: bytes) -> NDArray[np.integer] | None:
+def _odd_file(path: str | Path, content: bytes) -> NDArray[np.integer] | None:
     """Read a TIFF file of 32 or 64 bits of a kind that Pillow does not know."""
     values = decoded_by_opencv(content) if is_tiff(content) else None
-    return None if values is None or values.ndim != 2 or values.dtype.itemsize < 4 else _whole(values)
+    if values is None or values.ndim != 2 or values.dtype.itemsize < 4:
+        return None
+    if tiff_orientation(content) != 1:
+        _warn_of_orientation(path)
+    return _whole(values)
+
+
+def _warn_of_orientation(path: str | Path) -> None:
+    log_first_n(
+        logging.WARNING,
+        f"The label file {path} has an EXIF orientation, which is ignored: label maps are drawn on upright images. "
+        "Write it without EXIF data, upright",
+    )
 
 
 def _pages(image: Image.Image) -> Iterator[Image.Image]:

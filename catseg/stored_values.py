@@ -1,6 +1,5 @@
 """The numbers that an image file stores, which Pillow stretches, inverts, cuts or wraps around in some cases."""
 
-import io
 from typing import Any
 
 import cv2
@@ -8,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from catseg.exif import turn_back, turned_by_decoding
 from catseg.image_files import UnsuitableImageError
+from catseg.tiff import is_planar, is_tiff, without_orientation
 
 _SIGNED = 2  # of TIFF's tag SampleFormat
 _STRETCHED = {2: 85, 4: 17}  # by bits per pixel of grey: what Pillow makes of 1
@@ -21,16 +22,17 @@ def stored_values(image: Image.Image) -> NDArray[Any]:
         image: as `PIL.Image.open` returns it, not decoded yet; one that is not from a file is taken as it is.
 
     Returns:
-        (H, W), or (H, W, C) if there are several channels, in Pillow's order, of the file's own type.
+        (H, W), or (H, W, C) if there are several channels, in Pillow's order, of the file's own type. Rows and columns
+        are those that the file stores, although decoding turns some images.
 
     Raises:
         UnsuitableImageError: if the file has several channels of 16 bits and OpenCV, which unlike Pillow keeps all of
             them, cannot decode it.
     """
-    packing, white, dtype = _packing(image), white_of(image), _tiff_dtype(image)
+    packing, white, dtype, turned = _packing(image), white_of(image), _tiff_dtype(image), turned_by_decoding(image)
     if is_deep_colour(image):
         return _decoded_by_opencv(image)
-    values = np.asarray(image)
+    values = turn_back(np.asarray(image), turned)
     if image.format == "PPM" and white is not None:
         return np.rint(values * (white / (65535 if image.mode == "I" else 255))).astype(np.uint16)
     if image.mode in ("1", "L"):
@@ -120,14 +122,16 @@ def decoded_by_opencv(content: bytes) -> NDArray[Any]:
     """Decode a file with OpenCV, which keeps the numbers of every type as they are.
 
     Returns:
-        (H, W), or (H, W, C) with channels RGB or RGBA.
+        (H, W), or (H, W, C) with channels RGB or RGBA; rows and columns are those that the file stores.
 
     Raises:
         UnsuitableImageError: if it cannot be decoded, or is a TIFF file of one channel after another, which OpenCV
             misreads.
     """
-    if is_tiff(content) and _is_planar(content):
-        raise UnsuitableImageError("stores one channel after another with more than 8 bits: convert it to 8 bits")
+    if is_tiff(content):
+        if is_planar(content):
+            raise UnsuitableImageError("stores one channel after another with more than 8 bits: convert it to 8 bits")
+        content = without_orientation(content)
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below says what matters
     try:
         values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -137,18 +141,3 @@ def decoded_by_opencv(content: bytes) -> NDArray[Any]:
         raise UnsuitableImageError("cannot be decoded with all of its bits: convert it to 8 bits")
     order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(values.shape[2] if values.ndim == 3 else 1)
     return values if order is None else values[..., order]
-
-
-def _is_planar(content: bytes) -> bool:
-    """Tell whether a TIFF file stores its channels one after another, and not pixel by pixel."""
-    header = content[:8] if content[2:4] in (b"*\0", b"\0*") else content[:16]  # of TIFF and of BigTIFF
-    directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-    stream = io.BytesIO(content)
-    stream.seek(directory.next)
-    directory.load(stream)
-    return directory.get(ExifTags.Base.PlanarConfiguration) == 2 and directory.get(ExifTags.Base.SamplesPerPixel, 1) > 1
-
-
-def is_tiff(content: bytes) -> bool:
-    """Tell whether a file is TIFF or BigTIFF."""
-    return content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))

@@ -22,7 +22,7 @@ def png(samples, *, bits, kind=GREY, extra=b""):
     return b"\x89PNG\r\n\x1a\n" + header + extra + pixels
 
 
-def tiff(samples, *, bits, white_is_0=False, sample_format=1, planar=False):
+def tiff(samples, *, bits, white_is_0=False, sample_format=1, planar=False, orientation=1):
     """An uncompressed little-endian TIFF file of samples (H, W), or (H, W, 3), one channel after another if `planar`.
 
     The sample format is 1 for unsigned, 2 for signed and 3 for floating-point numbers.
@@ -45,6 +45,7 @@ def tiff(samples, *, bits, white_is_0=False, sample_format=1, planar=False):
         (259, 3, 1, struct.pack("<H", 1)),
         (262, 3, 1, struct.pack("<H", 2 if channels > 1 else 0 if white_is_0 else 1)),
         (273, 4, strips, offsets[: 4 * strips]),
+        (274, 3, 1, struct.pack("<H", orientation)),
         (277, 3, 1, struct.pack("<H", channels)),
         (278, 4, 1, struct.pack("<I", height)),
         (279, 4, strips, counts[: 4 * strips]),

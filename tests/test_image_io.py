@@ -41,6 +41,29 @@ def test_exif_orientation(tmp_path, orientation, turn):
     np.testing.assert_array_equal(read_image(path, upright=False), COLORS)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("samples", "options"),
+    [
+        (COLORS / np.float32(255), {"bits": 32, "sample_format": 3}),
+        (COLORS.astype(np.uint32) * np.uint32(2**24), {"bits": 32}),
+        (COLORS.astype(np.uint16) * 256, {"bits": 16}),
+        (COLORS, {"bits": 8}),
+        (COLORS[..., 0].astype(np.uint16) * 256, {"bits": 16}),
+        (COLORS[..., 0].astype(np.uint64) * np.uint64(2**56), {"bits": 64}),
+    ],
+)
+def test_every_orientation_of_tiff_files(tmp_path, samples, options, orientation):
+    (tmp_path / "a.tif").write_bytes(tiff(samples, orientation=orientation, **options))
+    stored = COLORS if samples.ndim == 3 else np.stack([COLORS[..., 0]] * 3, axis=-1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif").astype(int), upright, atol=1)
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif", upright=False).astype(int), stored, atol=1)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "HSV"])
 def test_every_mode(mode):
     # Black and white, because the small gamut of some modes shifts colours.

@@ -32,6 +32,7 @@ LEAVES = {
     "official_keys",
     "safe_pickle",
     "stored_values",
+    "tiff",
     "shapes.classes",
     "vocabulary",
     "weight_files",

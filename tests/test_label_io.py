@@ -2,6 +2,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from catseg.label_io import read_classes, read_label_map
@@ -37,6 +38,32 @@ def test_label_maps_are_never_turned(tmp_path, monkeypatch, orientation, suffix,
     np.testing.assert_array_equal(read_label_map(tmp_path / f"a.{suffix}"), LABELS)
     assert len(said) == (orientation != 1)
     assert all(f"a.{suffix} has an EXIF orientation, which is ignored" in message for message in said)
+
+
+ODD_TIFFS = {  # that OpenCV decodes
+    "int64": lambda labels, **options: tiff(labels.astype(np.int64), bits=64, sample_format=2, **options),
+    "uint64": lambda labels, **options: tiff(labels.astype(np.uint64), bits=64, **options),
+    "float64": lambda labels, **options: tiff(labels.astype(np.float64), bits=64, sample_format=3, **options),
+    "rgb16": lambda labels, **options: tiff(np.stack([labels.astype(np.uint16)] * 3, axis=-1), bits=16, **options),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ODD_TIFFS)
+def test_label_maps_that_opencv_decodes_are_not_turned_either(tmp_path, monkeypatch, kind, orientation):
+    said = []
+    monkeypatch.setattr("catseg.label_io.log_first_n", lambda level, message: said.append(message))
+    (tmp_path / "a.tif").write_bytes(ODD_TIFFS[kind](LABELS, orientation=orientation))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), LABELS)
+    assert len(said) == (orientation != 1)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("order", "<>")
+def test_big_tiff_files_are_not_turned_either(tmp_path, orientation, order):
+    tags = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "a.tif", LABELS.astype(np.int64), bigtiff=True, byteorder=order, extratags=tags)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), LABELS)
 
 
 RAMP = np.array([[0, 1, 2, 3]], dtype=np.uint8)

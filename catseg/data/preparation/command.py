@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TextIO
 
+from catseg.console import add_debug_option, debugging
 from catseg.data.dataset_specs import DatasetSpec, datasets_root
 from catseg.data.pairs import files_by_name, listed
 from catseg.data.preparation.jobs import Job, Recipe, select
@@ -46,6 +47,8 @@ def main(description: str | None, prepared: Prepared, arguments: Sequence[str] |
     except BrokenProcessPool:
         _say(sys.stderr, "A worker process died, perhaps for lack of memory. Run again to go on, with fewer --workers.")
     except (CannotWriteError, OSError) as error:
+        if debugging():
+            raise
         _say(sys.stderr, f"Stopped, below {root}: {error}")
         _say(sys.stderr, "Once files can be written there, run the same command again to go on.")
     return _FAILED
@@ -87,6 +90,8 @@ def _find(spec: DatasetSpec, recipe: Recipe, root: Path, *, subset: bool) -> tup
     try:
         return select(recipe.find(spec, root), spec, subset=subset)
     except (FileNotFoundError, ValueError) as error:
+        if debugging():
+            raise
         return [], [f"{spec.split}: {error}"]
 
 
@@ -143,6 +148,7 @@ def _parse(description: str | None, prepared: Prepared, arguments: Sequence[str]
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes; default: %(default)s"
     )
+    add_debug_option(parser)
     options = parser.parse_args(arguments)
     if options.workers < 1:
         parser.error(f"--workers must be at least 1, got {options.workers}")

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import signal
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from catseg.atomic import atomic_path
+from catseg.console import debugging
 from catseg.data.preparation.jobs import Job, Recipe
 from catseg.data.preparation.manifest import Manifest, digest_of
 
@@ -95,7 +97,7 @@ def _do(job: Job, recorded: Mapping[Path, str], *, recipe: Recipe) -> _Result:
         made = recipe.make(job)
     # Image libraries raise all kinds of errors for damaged files, and one such file must not stop the others.
     except Exception as error:
-        return _Result(failure=str(error) or repr(error))
+        return _Result(failure=traceback.format_exc() if debugging() else str(error) or repr(error))
     if made is None:
         return _Result()
     contents = {job.target: _encoded_labels(made.labels, job.target)}
