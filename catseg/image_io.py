@@ -20,9 +20,10 @@ from catseg.stored_values import (
     stretched_to_8_bits,
     white_of,
 )
-from catseg.tiff import is_tiff, tiff_orientation
+from catseg.tiff import is_tiff, tiff_has_white_as_0, tiff_orientation
 
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_WHITE_OF_16_BITS = 65535
 _SIGNED_8_BIT = 127  # white of such files, which Pillow reads as unsigned
 
 
@@ -132,9 +133,7 @@ def _deep_grey_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Convert a grey image of more than 8 bits, or of floating-point numbers, with the rows and columns of the file."""
     white, inverted, transparent = white_of(image), has_white_as_0(image), image.info.get("transparency")
     values = stored_values(image)
-    if values.dtype.itemsize == 4 and values.dtype.kind in "iu" and values.max() <= 65535:
-        white = 65535  # 16-bit numbers in a wider type, which is what Pillow makes of some 16-bit files
-    if white is None and image.mode == "I":
+    if white is None and image.mode == "I" and values.max() > _WHITE_OF_16_BITS:
         raise UnsuitableImageError(
             f"expected 16-bit grey values 0..65535, got {values.min()}..{values.max()}: convert it to 8 or 16 bits"
         )
@@ -154,7 +153,11 @@ def _odd_file_to_rgb(content: bytes, *, upright: bool) -> NDArray[np.uint8] | No
     if values.ndim == 3 and values.shape[2] not in (1, 3, 4):
         raise UnsuitableImageError(f"expected 1, 3 or 4 channels, got {values.shape[2]}: convert it to RGB")
     rgb = _array_to_rgb(values)
-    return turn(rgb, tiff_orientation(content)) if upright and is_tiff(content) else rgb
+    if not is_tiff(content):
+        return rgb
+    if tiff_has_white_as_0(content) and values.dtype != np.uint8:  # those, OpenCV inverts itself
+        rgb = 255 - rgb
+    return turn(rgb, tiff_orientation(content)) if upright else rgb
 
 
 def _array_to_rgb(values: NDArray[Any], *, white: float | None = None) -> NDArray[np.uint8]:
@@ -173,6 +176,8 @@ def _to_8_bit(values: NDArray[Any], white: float | None) -> NDArray[np.uint8]:
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     floating = np.issubdtype(values.dtype, np.floating)
+    if values.dtype.itemsize >= 4 and not floating and values.max() <= _WHITE_OF_16_BITS:
+        white = _WHITE_OF_16_BITS  # 16-bit numbers in a wider type, which is what Pillow makes of some 16-bit files
     if white is None:
         white = 1.0 if floating else np.iinfo(values.dtype).max
     low, high = values.min(), values.max()

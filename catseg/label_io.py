@@ -14,13 +14,14 @@ from PIL import ExifTags, Image, ImageSequence, TiffImagePlugin
 from catseg.errors import InputError
 from catseg.exif import exif_orientation, turned_by_decoding
 from catseg.image_files import UnsuitableImageError, read_file
-from catseg.stored_values import decoded_by_opencv, stored_values
-from catseg.tiff import is_tiff, tiff_orientation
+from catseg.stored_values import decoded_by_opencv, palette_indices, stored_values
+from catseg.tiff import bits_per_sample, is_tiff, tiff_orientation
 
 _MAX_LISTED = 10  # values that an error message lists
 _FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA")  # keep numbers exactly
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _CHANNELS = {"LA": 1, "PA": 1, "RGB": 3, "RGBA": 3}  # of one number each, if equal; what is left is opacity
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
 _EXTRA_PAGES = 1 | 4  # bits of TIFF's tag NewSubfileType: a smaller version, a transparency mask
 
 
@@ -124,13 +125,19 @@ def _label_map(path: str | Path, image: Image.Image) -> NDArray[np.integer]:
 
 
 def _odd_file(path: str | Path, content: bytes) -> NDArray[np.integer] | None:
-    """Read a TIFF file of 32 or 64 bits of a kind that Pillow does not know."""
-    values = decoded_by_opencv(content) if is_tiff(content) else None
-    if values is None or values.ndim != 2 or values.dtype.itemsize < 4:
+    """Read a file of a kind that Pillow does not know or misreads: a TIFF file of many bits, a BMP file of few greys."""
+    if content.startswith(b"BM"):
+        return palette_indices(content)
+    if not is_tiff(content):
         return None
+    values = decoded_by_opencv(content)
+    if values.dtype == np.uint8:
+        raise UnsuitableImageError("is a TIFF file of a kind that can be read as an image alone: write it as PNG")
+    if values.dtype == np.uint16:
+        values = values >> (16 - bits_per_sample(content))  # OpenCV fills up the lower bits of fewer with 0
     if tiff_orientation(content) != 1:
         _warn_of_orientation(path)
-    return _whole(values)
+    return _single_channel(_whole(values), _MODES[values.shape[2] if values.ndim == 3 else 1])
 
 
 def _warn_of_orientation(path: str | Path) -> None:

@@ -1,5 +1,7 @@
 """The numbers that an image file stores, which Pillow stretches, inverts, cuts or wraps around in some cases."""
 
+import io
+import struct
 from typing import Any
 
 import cv2
@@ -9,7 +11,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from catseg.exif import turn_back, turned_by_decoding
 from catseg.image_files import UnsuitableImageError
-from catseg.tiff import is_planar, is_tiff, without_orientation
+from catseg.tiff import is_planar, is_tiff, pixel_count, without_orientation
 
 _SIGNED = 2  # of TIFF's tag SampleFormat
 _STRETCHED = {2: 85, 4: 17}  # by bits per pixel of grey: what Pillow makes of 1
@@ -27,9 +29,11 @@ def stored_values(image: Image.Image) -> NDArray[Any]:
 
     Raises:
         UnsuitableImageError: if the file has several channels of 16 bits and OpenCV, which unlike Pillow keeps all of
-            them, cannot decode it.
+            them, cannot decode it; or if it has colours of 5 bits.
     """
     packing, white, dtype, turned = _packing(image), white_of(image), _tiff_dtype(image), turned_by_decoding(image)
+    if packing.startswith("BGR") and ";" in packing:
+        raise UnsuitableImageError("stores colours of 5 bits, which are stretched to 8: write it as a grey PNG")
     if is_deep_colour(image):
         return _decoded_by_opencv(image)
     values = turn_back(np.asarray(image), turned)
@@ -38,6 +42,18 @@ def stored_values(image: Image.Image) -> NDArray[Any]:
     if image.mode in ("1", "L"):
         values = _unstretched(values.astype(np.uint8), packing)
     return values if dtype is None or image.mode not in ("L", "I", "I;16") else values.astype(dtype)
+
+
+def palette_indices(content: bytes) -> NDArray[np.uint8] | None:
+    """Return the indices (H, W) of a BMP file whose palette holds shades of grey in order, which Pillow takes for grey.
+
+    It reads such files as having 8 bits per pixel, or 1 if there are two shades, even if they have another number of
+    them; None if there is no palette.
+    """
+    start = 14 + struct.unpack_from("<I", content, 14)[0]
+    coloured = content[:start] + b"\1" + content[start + 1 :]  # the first shade, which is black
+    with Image.open(io.BytesIO(coloured)) as image:
+        return np.asarray(image) if image.mode == "P" else None
 
 
 def white_of(image: Image.Image) -> int | None:
@@ -127,8 +143,11 @@ def decoded_by_opencv(content: bytes) -> NDArray[Any]:
     Raises:
         UnsuitableImageError: if it cannot be decoded, or is a TIFF file of one channel after another, which OpenCV
             misreads.
+        DecompressionBombError: if it is as large as Pillow refuses, too.
     """
     if is_tiff(content):
+        if Image.MAX_IMAGE_PIXELS is not None and pixel_count(content) > 2 * Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError(f"it has {pixel_count(content)} pixels")
         if is_planar(content):
             raise UnsuitableImageError("stores one channel after another with more than 8 bits: convert it to 8 bits")
         content = without_orientation(content)

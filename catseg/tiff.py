@@ -17,6 +17,21 @@ def is_planar(content: bytes) -> bool:
     return _value(content, ExifTags.Base.PlanarConfiguration) == 2 and _value(content, ExifTags.Base.SamplesPerPixel) > 1
 
 
+def pixel_count(content: bytes) -> int:
+    """Return how many pixels a TIFF file has."""
+    return _value(content, ExifTags.Base.ImageWidth) * _value(content, ExifTags.Base.ImageLength)
+
+
+def bits_per_sample(content: bytes) -> int:
+    """Return how many bits a number of a TIFF file has."""
+    return _value(content, ExifTags.Base.BitsPerSample)
+
+
+def tiff_has_white_as_0(content: bytes) -> bool:
+    """Tell whether a TIFF file stores white as 0."""
+    return _value(content, ExifTags.Base.PhotometricInterpretation) == 0
+
+
 def tiff_orientation(content: bytes) -> int:
     """Return the orientation of a TIFF file, 1..8, as `catseg.exif.exif_orientation` does."""
     return orientation_of({ExifTags.Base.Orientation: _value(content, ExifTags.Base.Orientation)})
@@ -38,9 +53,12 @@ def _value(content: bytes, tag: int) -> int:
     if position is None:
         return 1
     order, _, address = _layout(content)
-    (kind,) = struct.unpack_from(f"{order}H", content, position + 2)
-    number = "H" if kind == TiffTags.SHORT else "I"
-    return int(struct.unpack_from(order + number, content, position + 4 + struct.calcsize(order + address))[0])
+    kind, count = struct.unpack_from(f"{order}H{address}", content, position + 2)
+    number = order + ("H" if kind == TiffTags.SHORT else "I")
+    position += struct.calcsize(f"{order}HH{address}")
+    if count * struct.calcsize(number) > struct.calcsize(order + address):  # the values are elsewhere
+        (position,) = struct.unpack_from(order + address, content, position)
+    return int(struct.unpack_from(number, content, position)[0])
 
 
 def _position(content: bytes, tag: int) -> int | None:

@@ -75,7 +75,9 @@ def bmp(samples, *, bits, greys):
 
 
 def packed(row, bits, order):
-    """A row of samples of a type of `bits` bits; those of less than 8 bits share bytes."""
+    """A row of samples of a type of `bits` bits; those of fewer bits than 8 or 16 share bytes."""
+    if bits in (10, 14):
+        return np.packbits((row[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
     if bits >= 8:
         return row.astype(row.dtype.newbyteorder(order)).tobytes()
     return np.packbits(np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :]).tobytes()

@@ -41,6 +41,14 @@ def test_exif_orientation(tmp_path, orientation, turn):
     np.testing.assert_array_equal(read_image(path, upright=False), COLORS)
 
 
+@pytest.mark.parametrize("white_is_0", [False, True])
+@pytest.mark.parametrize(("bits", "dtype"), [(10, np.uint16), (14, np.uint16), (64, np.uint64)])
+def test_grey_that_opencv_decodes(tmp_path, bits, dtype, white_is_0):
+    content = tiff(np.array([[0, 2**bits - 1]], dtype=dtype), bits=bits, white_is_0=white_is_0)
+    (tmp_path / "a.tif").write_bytes(content)
+    assert greys(read_image(tmp_path / "a.tif")) == ([255, 0] if white_is_0 else [0, 255])
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
     ("samples", "options"),
@@ -297,6 +305,9 @@ def test_decompression_bomb(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
     assert read_image(path).shape == (20, 20, 3)  # Pillow only warns below twice the limit
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a\.png is too large to be decoded safely.*400 pixels"):
+        read_image(path)
+    path.write_bytes(tiff(np.zeros((20, 20), np.uint64), bits=64))  # which OpenCV decodes
     with pytest.raises(ValueError, match=r"a\.png is too large to be decoded safely.*400 pixels"):
         read_image(path)
 

@@ -1,3 +1,4 @@
+import struct
 import zlib
 
 import numpy as np
@@ -122,6 +123,13 @@ def opaque(values):
         (bmp(RAMP % 2, bits=1, greys=[255, 0]), RAMP % 2),
         (bmp(RAMP, bits=4, greys=range(0, 160, 10)), RAMP),
         (bmp(RAMP, bits=8, greys=range(4)), RAMP),
+        (bmp(RAMP, bits=4, greys=range(4)), RAMP),
+        (bmp(RAMP, bits=4, greys=range(16)), RAMP),
+        (bmp(RAMP, bits=4, greys=range(15, -1, -1)), RAMP),
+        (bmp(RAMP % 2, bits=4, greys=[0, 255]), RAMP % 2),
+        (bmp(RAMP % 2, bits=8, greys=[0, 255]), RAMP % 2),
+        (tiff(opaque(np.stack([RAMP.astype(np.uint32)] * 3, axis=-1)), bits=32), RAMP),
+        (tiff(np.stack([RAMP.astype(np.float32)] * 3, axis=-1), bits=32, sample_format=3), RAMP),
         (b"P5 4 1 3\n" + RAMP.tobytes(), RAMP),
         (b"P5 4 1 1000\n" + RAMP_16.astype(">u2").tobytes(), RAMP_16),
         (b"P5 4 1 65535\n" + RAMP_16.astype(">u2").tobytes(), RAMP_16),
@@ -199,9 +207,23 @@ def test_fractions_are_no_classes(tmp_path):
             read_label_map(tmp_path / "a.tif")
 
 
-def test_a_file_that_pillow_misreads_is_refused(tmp_path):
-    (tmp_path / "a.bmp").write_bytes(bmp(RAMP, bits=4, greys=range(16)))
-    with pytest.raises(ValueError, match=r"a\.bmp is no image of a kind that can be read"):
+@pytest.mark.parametrize("bits", [10, 14])
+@pytest.mark.parametrize("white_is_0", [False, True])
+def test_bits_that_pillow_does_not_know(tmp_path, bits, white_is_0):
+    (tmp_path / "a.tif").write_bytes(tiff(RAMP_16.astype(np.uint16), bits=bits, white_is_0=white_is_0))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), RAMP_16)
+
+
+def test_tiff_files_that_can_be_read_as_images_alone_say_so(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", RAMP, bigtiff=True, byteorder=">")
+    with pytest.raises(ValueError, match=r"a\.tif: is a TIFF file of a kind that can be read as an image alone"):
+        read_label_map(tmp_path / "a.tif")
+
+
+def test_colours_of_5_bits_are_refused(tmp_path):
+    header = struct.pack("<IHHIIiiHHIIiiII", 62, 0, 0, 54, 40, 4, 1, 1, 16, 0, 8, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + header + (RAMP.astype("<u2") * 0x421).tobytes())
+    with pytest.raises(ValueError, match=r"a\.bmp: stores colours of 5 bits, .*: write it as a grey PNG"):
         read_label_map(tmp_path / "a.bmp")
 
 
