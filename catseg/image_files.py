@@ -1,7 +1,8 @@
 """Opening image files of all kinds: what every reader of images and label maps has in common."""
 
-import importlib.util
+import importlib
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -15,6 +16,8 @@ from PIL import BmpImagePlugin, ExifTags, Image, TiffImagePlugin, UnidentifiedIm
 from catseg.errors import InputError
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Formats that Pillow registers but reads only with other programs, on other systems, or not at all.
@@ -36,7 +39,8 @@ def read_file(
     Text, profiles and other data beside the pixels that Pillow refuses are skipped.
 
     Args:
-        source: a file in any format that Pillow reads, or its content; HEIC needs pillow-heif.
+        source: a file in any format that Pillow reads, or its content. HEIC needs pillow-heif; AVIF, before Pillow
+            11.3, pillow-avif-plugin.
         read: is called with the image, which is not decoded yet; a second time if it could not be decoded at first.
         otherwise: is called with the content of a file that Pillow cannot open; None if that does not help either.
 
@@ -60,18 +64,20 @@ def read_file(
     if not path.is_file():
         raise InputError(f"expected an image file, got the folder or special file {path}")
     with path.open("rb") as file:  # apart from decoding, so that "permission denied" is not called a damaged image
-        return _read_named(file, str(path), _how_to_read(path), read, otherwise)
+        return _read_named(file, str(path), path.suffix, read, otherwise)
 
 
 def _read_named(
-    file: BinaryIO, name: str, hint: str, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]
+    file: BinaryIO, name: str, suffix: str, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]
 ) -> T:
     """Read an image, with errors that begin with its name."""
-    _register_heif()
+    _load_plugins()
     try:
         return _read_stream(file, read, otherwise)
     except UnidentifiedImageError as error:
-        raise InputError(f"{name} is no image of a kind that can be read{hint}") from error
+        file.seek(0)
+        reason = _why_unidentified(suffix, file.read(_BEGINNING))
+        raise InputError(f"{name} is no image of a kind that can be read{reason}") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} is too large to be decoded safely: {error}") from error
     except UnsuitableImageError as error:
@@ -82,10 +88,9 @@ def _read_named(
         raise InputError(f"{name} cannot be decoded, it may be damaged: {error}") from error
 
 
-@cache
 def image_suffixes() -> frozenset[str]:
     """Return the suffixes, in lower case and with the dot, of the files that `read_file` reads."""
-    _register_heif()
+    _load_plugins()
     readable = (set(Image.OPEN) | {"MPO"}) - _UNREADABLE_FORMATS  # MPO is opened as JPEG
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in readable)
 
@@ -147,27 +152,60 @@ def _without_extras(content: bytes) -> bytes:
 
 
 @cache
-def _register_heif() -> None:
-    """Let Pillow read HEIC files where pillow-heif is installed."""
+def _load_plugins() -> None:
+    """Let Pillow read HEIC and AVIF files where the packages for it are installed."""
     Image.init()
-    if importlib.util.find_spec("pillow_heif"):
-        importlib.import_module("pillow_heif").register_heif_opener()
+    for name, suffix in _PLUGINS.items():
+        if suffix in Image.EXTENSION:
+            continue
+        try:
+            plugin = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        except (ImportError, OSError) as error:  # installed, but a library that it needs is not
+            logger.warning("%s files are not read, %s cannot be imported: %s", suffix, name, error)
+            continue
+        if hasattr(plugin, "register_heif_opener"):  # the other registers itself
+            plugin.register_heif_opener()
 
 
-def _how_to_read(path: Path) -> str:
-    reason = why_unreadable(path)
+def _why_unidentified(suffix: str, beginning: bytes) -> str:
+    """Say in brackets what a file is instead, by its first bytes or else its suffix; "" if that is not known."""
+    if not beginning:
+        return " (it is empty)"
+    text = beginning.lstrip().lower()
+    found = next((reason for start, reason in _POINTERS.items() if text.startswith(start)), "")
+    suffix = next((s for s, starts in _BEGINNINGS.items() if beginning[4:].startswith(starts)), suffix)
+    reason = found or _why_suffix_unreadable(suffix)
     return f" ({reason})" if reason else ""
 
 
 def why_unreadable(path: Path) -> str:
     """Tell by the suffix why a file is not read and what to do; "" for a suffix that is read or unknown."""
-    suffix = path.suffix.lower()
-    if suffix in image_suffixes():
+    return _why_suffix_unreadable(path.suffix)
+
+
+def _why_suffix_unreadable(suffix: str) -> str:
+    if suffix.lower() in image_suffixes():
         return ""
-    return next((reason for reason, suffixes in _REASONS.items() if suffix in suffixes), "")
+    return next((reason for reason, suffixes in _REASONS.items() if suffix.lower() in suffixes), "")
 
 
+_PLUGINS = {"pillow_heif": ".heic", "pillow_avif": ".avif"}  # each with a suffix that it is for
+_BEGINNING = 64  # bytes of a file that tell what it is
+_POINTERS = {  # in lower case
+    b"version https://git-lfs": "a Git LFS pointer, not the image: git lfs pull",
+    b"/annex/objects/": "a git-annex pointer, not the image: git annex get",
+    b"<!doctype html": "a web page: the link leads to a page, not to the image",
+    b"<html": "a web page: the link leads to a page, not to the image",
+}
+_BEGINNINGS = {  # from the fifth byte
+    ".avif": (b"ftypavif", b"ftypavis"),
+    ".heic": (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"),
+    ".jxl": (b"JXL ",),
+}
 _REASONS = {
+    "AVIF needs Pillow 11.3 or later, or pip install pillow-avif-plugin": {".avif", ".avifs"},
     "HEIC needs pip install pillow-heif": {".heic", ".heif", ".heics", ".heifs", ".hif"},
     "a raw camera file: export it as JPEG or TIFF": {
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef"),

@@ -47,9 +47,7 @@ def read_image(source: str | Path | bytes, *, upright: bool = True) -> NDArray[n
             decoding it looks like an attack (`PIL.Image.MAX_IMAGE_PIXELS`, times two).
         OSError: if the file cannot be opened.
     """
-    return read_file(
-        source, partial(pil_to_rgb, upright=upright), otherwise=partial(_odd_file_to_rgb, upright=upright)
-    )
+    return read_file(source, partial(pil_to_rgb, upright=upright), otherwise=partial(_odd_file_to_rgb, upright=upright))
 
 
 def to_rgb(image: Image.Image | NDArray[Any] | torch.Tensor) -> NDArray[np.uint8]:

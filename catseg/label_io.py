@@ -125,7 +125,7 @@ def _label_map(path: str | Path, image: Image.Image) -> NDArray[np.integer]:
 
 
 def _odd_file(path: str | Path, content: bytes) -> NDArray[np.integer] | None:
-    """Read a file of a kind that Pillow does not know or misreads: a TIFF file of many bits, a BMP file of few greys."""
+    """Read a file that Pillow does not know or misreads: a TIFF file of many bits, a BMP file of few greys."""
     if content.startswith(b"BM"):
         return palette_indices(content)
     if not is_tiff(content):

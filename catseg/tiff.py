@@ -14,7 +14,9 @@ def is_tiff(content: bytes) -> bool:
 
 def is_planar(content: bytes) -> bool:
     """Tell whether a TIFF file stores its channels one after another, and not pixel by pixel."""
-    return _value(content, ExifTags.Base.PlanarConfiguration) == 2 and _value(content, ExifTags.Base.SamplesPerPixel) > 1
+    return (
+        _value(content, ExifTags.Base.PlanarConfiguration) == 2 and _value(content, ExifTags.Base.SamplesPerPixel) > 1
+    )
 
 
 def pixel_count(content: bytes) -> int:
