@@ -81,6 +81,23 @@ def exists_by_folder() -> Callable[[Path], bool]:
     return lambda path: path.name in contents(path.parent) or path.exists()  # disks may know no case
 
 
+def found_by_folder() -> Callable[[Path], Path | None]:
+    """Return a function that finds files whose suffix may be in another case, by listing each folder once."""
+    exists = exists_by_folder()
+
+    @cache
+    def contents(folder: Path) -> dict[tuple[str, str], Path]:
+        return {(path.stem, path.suffix.lower()): path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+    def find(path: Path) -> Path | None:
+        if exists(path):
+            return path
+        other = contents(path.parent).get((path.stem, path.suffix.lower()))
+        return other if other is not None and exists(other) else None
+
+    return find
+
+
 def listed(names: Collection[str]) -> str:
     """Return the first ten names in alphabetical order, separated by commas."""
     return ", ".join(sorted(names)[:_MAX_LISTED]) + (", ..." if len(names) > _MAX_LISTED else "")

@@ -12,6 +12,8 @@ from PIL import Image
 from catseg.data.dataset_specs import ADE20K_847, DatasetSpec
 from catseg.data.preparation.jobs import Job, Made, is_file_name
 from catseg.errors import InputError
+from catseg.image_files import UnsuitableImageError, read_file
+from catseg.image_io import read_image
 from catseg.safe_pickle import load_pickle
 
 _INDEX = "ADE20K_2021_17_01/index_ade20k.pkl"
@@ -40,11 +42,7 @@ class FullADE20K:
         """Do a job, as `Recipe` describes. Image and labels become smaller if both sides are long."""
         if job.labels is None:
             raise InputError(f"{job.name} has no original label map")
-        image, colours = _read(job.image), _read(job.labels)
-        if colours.ndim != 3 or image.shape[:2] != colours.shape[:2]:
-            raise InputError(
-                f"{job.labels} must hold colours and have the size of the image {image.shape[:2]}, got {colours.shape}"
-            )
+        image, colours = _read(job.image, job.labels)
         numbers = colours[..., 0].astype(np.int32) // 10 * 256 + colours[..., 1]
         size = new_size(*image.shape[:2])
         if size is not None:
@@ -72,12 +70,24 @@ def _class_of_number() -> NDArray[np.int64]:
     return table
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            return np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    except Exception as error:  # Pillow raises all kinds of errors for damaged files
-        raise InputError(f"{path} cannot be decoded, it may be damaged: {error}") from error
+def _read(image_path: Path, colours_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read an image and its mask of colours, both (H, W, 3), with the rows and columns that the mask is drawn on.
+
+    These are the stored ones where both would fit, as in the authors' preparation, which turns nothing.
+    """
+    colours = read_file(colours_path, _colours)
+    image = read_image(image_path, upright=False)
+    if image.shape != colours.shape:
+        image = read_image(image_path)
+    if image.shape != colours.shape:
+        raise InputError(f"{colours_path} must have the size of the image {image.shape[:2]}, got {colours.shape[:2]}")
+    return image, colours
+
+
+def _colours(image: Image.Image) -> NDArray[np.uint8]:
+    if image.format != "PNG" or image.mode not in ("RGB", "RGBA", "P"):
+        raise UnsuitableImageError(f"expected a PNG file of colours, got {image.format} of mode {image.mode}")
+    return np.array(image.convert("RGB"))  # which of RGBA drops the opacity
 
 
 def _validation_images(path: Path) -> list[tuple[str, str]]:
@@ -97,9 +107,9 @@ def _validation_images(path: Path) -> list[tuple[str, str]]:
     wrong = [row for row in rows if not _is_inside(*row)]
     if wrong:
         raise InputError(f"{path} names a file that is no .jpg below the data sets: {'/'.join(wrong[0])[:200]!r}")
-    return [(folder, file.removesuffix(".jpg")) for folder, file in rows if file.split("_")[1:2] == ["val"]]
+    return [(folder, file[: -len(".jpg")]) for folder, file in rows if file.split("_")[1:2] == ["val"]]
 
 
 def _is_inside(folder: str, file: str) -> bool:
     parts = PurePosixPath(folder)
-    return is_file_name(file) and file.endswith(".jpg") and not parts.is_absolute() and ".." not in parts.parts
+    return is_file_name(file) and file.lower().endswith(".jpg") and not parts.is_absolute() and ".." not in parts.parts

@@ -1,18 +1,18 @@
 """Jobs that prepare a download, one per image, and checks that their inputs are there."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from catseg.data.dataset_specs import DatasetSpec
-from catseg.data.pairs import exists_by_folder, listed
+from catseg.data.pairs import exists_by_folder, found_by_folder, listed
 from catseg.errors import InputError
 from catseg.exif import upright_size
+from catseg.image_files import read_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +87,14 @@ def select(jobs: Sequence[Job], spec: DatasetSpec, *, subset: bool) -> tuple[lis
         subset: whether to leave out the jobs for which there is nothing.
 
     Returns:
-        The jobs to do, and a line for each thing that is missing.
+        The jobs to do, with the names that the files have, of which the suffixes may be in another case; and a line for
+        each thing that is missing.
     """
-    exists = exists_by_folder()
+    exists, found = exists_by_folder(), found_by_folder()
+    jobs = [
+        replace(job, image=found(job.image) or job.image, labels=job.labels and (found(job.labels) or job.labels))
+        for job in jobs
+    ]
     wanted = [job for job in jobs if not subset or any(map(exists, _own_files(job, spec)))]
     problems = []
     for kind, files in (
@@ -111,10 +116,9 @@ def check_size(job: Job, labels: NDArray[np.integer]) -> None:
 
     Raises:
         OSError: if the image cannot be opened.
-        ValueError: if they differ.
+        ValueError: if they differ, or the image is damaged.
     """
-    with Image.open(job.image) as image:
-        size, upright = (image.height, image.width), upright_size(image)
+    size, upright = read_file(job.image, lambda image: ((image.height, image.width), upright_size(image)))
     if labels.shape not in (size, upright):
         raise InputError(f"its labels have the size {labels.shape}, the image {job.image} has {upright}")
 
@@ -129,7 +133,7 @@ def read_names(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"the file {path} is missing")
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text: {error}") from error
     wrong = [name for name in names if not is_file_name(name)]

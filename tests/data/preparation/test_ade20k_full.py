@@ -66,6 +66,37 @@ def test_large_images_become_smaller(tmp_path):
     np.testing.assert_array_equal(made.image, expected)
 
 
+@pytest.mark.parametrize(("orientation", "upright"), [(6, False), (6, True), (3, False)])
+def test_images_have_the_rows_and_columns_of_their_labels(tmp_path, orientation, upright):
+    job, image = write_job(tmp_path, (60, 80), np.full((60, 80), 2978))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.rot90(image) if upright else image  # orientation 6 turns it back
+    Image.fromarray(stored).save(job.image, exif=exif)
+    np.testing.assert_array_equal(FullADE20K().make(job).image, image)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_masks_without_colours_are_refused(tmp_path, mode):
+    job, _ = write_job(tmp_path, (60, 80), np.full((60, 80), 2978))
+    Image.new(mode, (80, 60)).save(job.labels)
+    with pytest.raises(ValueError, match=rf"seg\.png: expected a PNG file of colours, got PNG of mode {mode}"):
+        FullADE20K().make(job)
+
+
+def test_deep_images_beside_masks_of_any_palette(tmp_path):
+    numbers = np.full((60, 80), 2978)
+    job, _ = write_job(tmp_path, (60, 80), numbers)
+    expected = FullADE20K().make(job).labels
+    Image.fromarray(np.full((60, 80), 40000, np.uint16)).save(job.image)
+    with Image.open(job.labels) as mask:
+        mask.load()
+    mask.convert("P", palette=Image.Palette.ADAPTIVE).save(job.labels)
+    made = FullADE20K().make(job)
+    np.testing.assert_array_equal(made.labels, expected)
+    assert set(np.unique(made.image)) == {156}
+
+
 def test_every_number_of_the_benchmark_has_its_class(tmp_path):
     numbers = np.arange(6656).reshape(64, 104)
     job, _ = write_job(tmp_path, (64, 104), numbers)
@@ -106,7 +137,7 @@ def test_an_index_of_another_kind_is_refused(tmp_path, content, message):
 
 def test_files_that_do_not_fit_are_refused(tmp_path):
     job, _ = write_job(tmp_path, (60, 80), np.full((50, 80), 2978))
-    with pytest.raises(ValueError, match=r"seg\.png must hold colours and have the size of the image \(60, 80\)"):
+    with pytest.raises(ValueError, match=r"seg\.png must have the size of the image \(60, 80\), got \(50, 80\)"):
         FullADE20K().make(job)
     (tmp_path / "seg.png").write_bytes((tmp_path / "seg.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"seg\.png cannot be decoded"):

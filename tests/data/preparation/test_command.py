@@ -15,7 +15,9 @@ from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.dataset_specs import ADE20K_150, PASCAL_VOC_20
 from catseg.data.preparation import making
 from catseg.data.preparation.command import main
+from catseg.data.preparation.jobs import read_names
 from catseg.data.preparation.mapped import ade20k_150, pascal_voc
+from catseg.data.registration import load_records
 from catseg.label_io import read_label_map
 from tests.miniature import make_miniature_ade20k
 from tests.miniature_benchmarks import make_miniature_voc
@@ -78,6 +80,31 @@ def test_an_exif_orientation_changes_nothing(download, upright):
     mapper = SemSegDatasetMapper(resize=AugmentationList([]))
     image = mapper({**record, "upright": upright})["image"]
     assert image.shape[1:] == read_label_map(record["sem_seg_file_name"]).shape
+
+
+def test_suffixes_in_any_case(download, capsys):
+    for folder, suffix in (("image_dir", ".JPG"), ("source_label_dir", ".Png")):
+        first, second, _ = sorted((download / getattr(ADE20K_150[0], folder)).iterdir())
+        first.rename(first.with_suffix(suffix))
+        if folder == "image_dir":
+            second.rename(second.with_suffix(suffix))
+    assert prepare(download, "--subset") == 0
+    assert f"{ADE20K_150[0].name}: 3 of 3 label maps are ready" in capsys.readouterr().out
+    assert len(load_records(ADE20K_150[0], download)) == 3
+
+
+@pytest.mark.parametrize("damage", ["file", "folder"])
+def test_debug_shows_tracebacks(download, capsys, monkeypatch, damage):
+    monkeypatch.setenv("CATSEG_DEBUG", "")
+    folder = download / ADE20K_150[0].source_label_dir
+    if damage == "file":
+        sorted(folder.iterdir())[0].write_bytes(b"no image")
+        assert prepare(download, "--subset", "--debug") == 1
+        assert "Traceback" in capsys.readouterr().err
+    else:
+        recipe = replace(ade20k_150(), names=lambda spec, root: read_names(root / "names.txt"))
+        with pytest.raises(FileNotFoundError, match=r"names\.txt is missing"):
+            main("Prepares.", [(ADE20K_150[0], recipe)], ["--root", str(download), "--debug"])
 
 
 def test_one_split(download):
@@ -198,7 +225,7 @@ def test_bad_files_are_reported_and_the_rest_is_done(download, capsys):
         "1 could not be made",
         "ADE_train_00000001.png cannot be decoded",
         "ADE_train_00000002: its labels have the size (64, 43)",
-        "cannot identify image file",
+        "ADE_train_00000003.jpg is no image of a kind that can be read",
         "ADE_val_00000001.png has the unknown value 151",
     ):
         assert words in output.err
