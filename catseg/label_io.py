@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageSequence, TiffImagePlugin
 
 from catseg.errors import InputError
 from catseg.exif import exif_orientation, turned_by_decoding
-from catseg.image_files import UnsuitableImageError, read_file
+from catseg.image_files import UnsuitableImageError, image_suffixes, read_file
 from catseg.stored_values import decoded_by_opencv, palette_indices, stored_values
 from catseg.tiff import bits_per_sample, is_tiff, tiff_orientation
 
@@ -48,6 +48,12 @@ def read_label_map(path: str | Path) -> NDArray[np.integer]:
         return read_file(path, partial(_label_map, path), otherwise=partial(_odd_file, path))
     except ValueError as error:
         raise InputError(f"the label file {error}") from error
+
+
+def label_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case and with the dot, of the formats that label maps can have."""
+    formats = Image.registered_extensions()
+    return frozenset(suffix for suffix in image_suffixes() if formats[suffix] in _FORMATS)
 
 
 def read_classes(path: str | Path, *, num_classes: int, ignore_label: int) -> NDArray[np.int64]:

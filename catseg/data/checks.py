@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from catseg.data.pairs import exists_by_folder, listed
 from catseg.data.registration import dataset_vocabulary
 from catseg.errors import InputError
+from catseg.image_files import image_suffixes
 from catseg.label_coverage import LabelCoverage
 from catseg.label_io import read_classes
 
@@ -24,6 +25,8 @@ _LABEL_MAPS_LOOKED_AT = 200
 def check_dataset(name: str) -> None:
     """Check that a data set has the metadata and the records that training and evaluation need.
 
+    A warning is logged of images with label maps that the records lack because of their suffixes.
+
     Args:
         name: a registered data set. Its function is called.
 
@@ -32,7 +35,9 @@ def check_dataset(name: str) -> None:
         ValueError: if metadata or records lack something or are of another kind. The message says what to do.
     """
     _check_metadata(name)
-    _check_files(name, _checked_records(name))
+    records = _checked_records(name)
+    _check_files(name, records)
+    _warn_of_left_out(name, records)
 
 
 def check_label_maps(name: str, *, coverage: bool) -> None:
@@ -118,3 +123,36 @@ def _check_files(name: str, records: Sequence[Mapping[str, Any]]) -> None:
                 f"{len(missing)} of the {len(records)} {kind}s of the data set {name} do not exist: "
                 f"{listed(missing)}{where}"
             )
+
+
+def _warn_of_left_out(name: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of pairs beside those of the records that have another suffix, as Detectron2's `load_sem_seg` loses them.
+
+    Pairs with the suffixes of the records may belong to another split.
+    """
+    images, labels = ({Path(record[key]) for record in records} for key in _FILES)
+    suffixes, label_suffixes = {image.suffix for image in images}, {label.suffix for label in labels}
+    taken = {image.stem for image in images}
+    other_labels = {
+        path.stem: path
+        for path in _beside(labels, {suffix.lower() for suffix in label_suffixes})
+        if path.stem not in taken
+    }
+    left_out = [
+        image.name
+        for image in _beside(images, image_suffixes())
+        if (label := other_labels.get(image.stem, image)) != image
+        and (image.suffix not in suffixes or label.suffix not in label_suffixes)
+    ]
+    if left_out:
+        logger.warning(
+            "%s: %d images are left out although they have label maps, for their suffixes differ from those of the "
+            "records: %s; catseg.data.pairs.load_pairs lists them all",
+            *(name, len(left_out), listed(left_out)),
+        )
+
+
+def _beside(files: Collection[Path], suffixes: Collection[str]) -> Iterator[Path]:
+    """Iterate over what is in the folders of files and has one of the suffixes, which are in lower case."""
+    for folder in {file.parent for file in files}:
+        yield from (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")

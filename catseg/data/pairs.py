@@ -1,11 +1,16 @@
 """Images and label maps that belong together by name."""
 
+import logging
 import os
 from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 
 from catseg.errors import InputError
+from catseg.image_files import image_suffixes
+from catseg.label_io import label_suffixes
+
+logger = logging.getLogger(__name__)
 
 _MAX_LISTED = 10  # file names that an error message lists
 
@@ -31,15 +36,7 @@ def paired_files(
         ValueError: if two files of a folder have one name.
     """
     images, labels = files_by_name(image_dir, image_extension), files_by_name(label_dir, label_extension)
-    problems = []
-    for missing, kind, folder in (
-        (set() if more_images else images.keys() - labels, "label map for {} images", image_dir),
-        (labels.keys() - images, "image for {} label maps", label_dir),
-    ):
-        if missing:
-            problems.append(f"there is no {kind.format(len(missing))} of {folder}: {listed(missing)}")
-    if problems:
-        raise FileNotFoundError("; ".join(problems))
+    _check_pairs(images.keys() & labels.keys() if more_images else images, labels, image_dir, label_dir)
     return [(images[name], path) for name, path in sorted(labels.items())]
 
 
@@ -50,22 +47,84 @@ def files_by_name(folder: Path, extension: str) -> dict[str, Path]:
         FileNotFoundError: if the folder is missing or has none, or one is a link to nothing.
         ValueError: if two have one name.
     """
+    files = _by_name(folder, {f".{extension}".lower()})
+    if not files:
+        raise FileNotFoundError(f"the folder {folder} has no .{extension} files")
+    return files
+
+
+def load_pairs(
+    label_dir: str | Path, image_dir: str | Path, label_extension: str = "", image_extension: str = ""
+) -> list[dict[str, str]]:
+    """List the images and label maps of two folders as records: as Detectron2's `load_sem_seg`, but losing none.
+
+    Hidden files and subfolders are not looked at. A warning names the other files that are left out.
+
+    Args:
+        label_dir: folder of the label maps.
+        image_dir: folder of the images, which are named as their label maps but for the suffix.
+        label_extension: of the label maps, in any case, without the dot; "" for all formats of label maps.
+        image_extension: of the images, likewise; "" for all formats that can be read.
+
+    Returns:
+        Records with "file_name" and "sem_seg_file_name", sorted by name; at least one.
+
+    Raises:
+        FileNotFoundError: if a folder is missing, an image has no label map or the reverse, or there are none.
+        ValueError: if two files of a folder have one name.
+    """
+    found = []
+    for folder, extension, all_suffixes in (
+        (Path(image_dir).expanduser(), image_extension, image_suffixes()),
+        (Path(label_dir).expanduser(), label_extension, label_suffixes()),
+    ):
+        suffixes = {f".{extension.removeprefix('.').lower()}"} if extension else all_suffixes
+        files = _by_name(folder, suffixes)
+        if not files:
+            raise FileNotFoundError(f"the folder {folder} has no {f'.{extension} ' if extension else 'image '}files")
+        others = [path.name for path in _visible(folder) if path.suffix.lower() not in suffixes and path.is_file()]
+        if others and Path(image_dir) != Path(label_dir):
+            logger.warning("%d files in %s are left out: %s", len(others), folder, listed(others))
+        found.append(files)
+    images, labels = found
+    _check_pairs(images, labels, image_dir, label_dir)
+    return [{"file_name": str(path), "sem_seg_file_name": str(labels[name])} for name, path in sorted(images.items())]
+
+
+def _check_pairs(
+    images: Collection[str], labels: Collection[str], image_dir: str | Path, label_dir: str | Path
+) -> None:
+    problems = []
+    for missing, kind, folder in (
+        (set(images) - set(labels), "label map for {} images", image_dir),
+        (set(labels) - set(images), "image for {} label maps", label_dir),
+    ):
+        if missing:
+            problems.append(f"there is no {kind.format(len(missing))} of {folder}: {listed(missing)}")
+    if problems:
+        raise FileNotFoundError("; ".join(problems))
+
+
+def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """Return the files that have a suffix, in lower case here, by their names without it."""
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder {folder} is missing")
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() != f".{extension}".lower() or path.name.startswith("."):
+    for path in _visible(folder):
+        if path.suffix.lower() not in suffixes:
             continue
         if path.stem in files:
             raise InputError(f"the folder {folder} has both {files[path.stem].name} and {path.name}: remove one")
         files[path.stem] = path
-    if not files:
-        raise FileNotFoundError(f"the folder {folder} has no .{extension} files")
     exists = exists_by_folder()
     broken = [path.name for path in files.values() if not exists(path)]
     if broken:
         raise FileNotFoundError(f"{len(broken)} links in {folder} lead to no file: {listed(broken)}")
     return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def exists_by_folder() -> Callable[[Path], bool]:

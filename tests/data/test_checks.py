@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_sem_seg
 from PIL import Image
 
 from catseg.data.checks import check_dataset, check_label_maps
@@ -41,6 +42,25 @@ def test_a_good_dataset_passes(dataset, caplog):
     check_dataset("mine")
     check_label_maps("mine", coverage=True)
     with_metadata(stuff_classes=tuple(CLASSES), ignore_label=np.int64(-1), scored_classes=["all"])
+    check_dataset("mine")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("image", "label"), [("2.JPG", "2.png"), ("2.jpg", "2.PNG"), ("2.jpeg", "2.png")])
+def test_pairs_that_are_lost_for_their_suffixes_are_named(dataset, tmp_path, caplog, image, label):
+    Image.new("RGB", (8, 6)).save(tmp_path / image, "JPEG")
+    check_dataset("mine")
+    assert caplog.text == ""
+    Image.new("L", (8, 6)).save(tmp_path / label, "PNG")
+    with_function(lambda: load_sem_seg(str(tmp_path), str(tmp_path), "png", "jpg"))
+    caplog.clear()
+    check_dataset("mine")
+    assert f"of the records: {image}; catseg.data.pairs.load_pairs lists them all" in caplog.text
+
+
+def test_pairs_of_another_split_are_no_concern(dataset, tmp_path, caplog):
+    Image.new("RGB", (8, 6)).save(tmp_path / "2.jpg")
+    Image.new("L", (8, 6)).save(tmp_path / "2.png")
     check_dataset("mine")
     assert caplog.text == ""
 
