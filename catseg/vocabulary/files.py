@@ -1,8 +1,9 @@
 """Files of class names, as annotation tools, trainers and spreadsheets write them.
 
 `.txt`, `.names`
-    One class per line. Blank lines are skipped, as is what follows a "#" at the start of a line or after white space.
-    Numbers that count the lines from 0 or 1 ("0 sofa", "1: sofa", "2, sofa") are dropped; tabs make it a table.
+    One class per line. Blank lines are skipped, lines that start with "//", and what follows a "#" at the start of
+    a line or after white space. Numbers that count the lines from 0 or 1 ("0 sofa", "1: sofa", "2, sofa") are dropped,
+    as are bullets ("- sofa") where all lines have one; tabs make it a table.
 `.csv`, `.tsv`
     A table. The names stand in the only column, in that whose header says "name", "class", "label" or the like, or in
     the only one that is not numbers. A column "id", "index" or the like gives the order, one "synonyms" more synonyms.
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _LIST_KEYS = ("classes", "names", "categories", "labels", "stuff_classes", "id2label")
 _NAME_KEYS = ("name", "label", "title", "value")
+_BULLET = re.compile(r"[-*+\u2022\u2013]\s+(?=\S)")
 _NUMBERED_LINE = re.compile(r"(\d+)(\s*[:=,;)]\s*|\.\s+|\s+-\s+|\s+)(\S.*)")
 
 
@@ -52,7 +54,9 @@ def read_entries(path: Path, origin: str) -> Entries:
 def text_entries(text: str, origin: str) -> Entries:
     """List the classes of a text with one per line."""
     lines = [(place, re.sub(r"(^|\s)#.*", "", line).strip()) for place, line in _lines(text)]
-    lines = [(place, line) for place, line in lines if line]
+    lines = [(place, line) for place, line in lines if line and not line.startswith("//")]
+    if all(_BULLET.match(line) for _, line in lines):
+        lines = [(place, _BULLET.sub("", line)) for place, line in lines]
     if any("\t" in line for _, line in lines):
         return table_entries(lines, "\t", origin)
     return _without_numbers(lines, origin)
