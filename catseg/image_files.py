@@ -55,7 +55,7 @@ def read_file(
         OSError: if the file cannot be opened.
     """
     if isinstance(source, bytes):
-        return _read_named(io.BytesIO(source), "the image given as bytes", read, otherwise)
+        return _read_named(io.BytesIO(source), "the image given as bytes", "", read, otherwise)
     path = Path(source)
     if path.is_symlink() and not path.exists():
         raise FileNotFoundError(f"no image file {path}: it is a link to {path.readlink()}, which does not exist")
@@ -64,11 +64,11 @@ def read_file(
     if not path.is_file():
         raise InputError(f"expected an image file, got the folder or special file {path}")
     with path.open("rb") as file:  # apart from decoding, so that "permission denied" is not called a damaged image
-        return _read_named(file, path, read, otherwise)
+        return _read_named(file, str(path), path.suffix, read, otherwise)
 
 
 def _read_named(
-    file: BinaryIO, name: Path | str, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]
+    file: BinaryIO, name: str, suffix: str, read: Callable[[Image.Image], T], otherwise: Callable[[bytes], T | None]
 ) -> T:
     """Read an image, with errors that begin with its name."""
     _load_plugins()
@@ -76,7 +76,7 @@ def _read_named(
         return _read_stream(file, read, otherwise)
     except UnidentifiedImageError as error:
         file.seek(0)
-        reason = _why_unidentified(Path(name), file.read(_BEGINNING))
+        reason = _why_unidentified(suffix, file.read(_BEGINNING))
         raise InputError(f"{name} is no image of a kind that can be read{reason}") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} is too large to be decoded safely: {error}") from error
@@ -169,23 +169,26 @@ def _load_plugins() -> None:
             plugin.register_heif_opener()
 
 
-def _why_unidentified(path: Path, beginning: bytes) -> str:
+def _why_unidentified(suffix: str, beginning: bytes) -> str:
     """Say in brackets what a file is instead, by its first bytes or else its suffix; "" if that is not known."""
     if not beginning:
         return " (it is empty)"
     text = beginning.lstrip().lower()
     found = next((reason for start, reason in _POINTERS.items() if text.startswith(start)), "")
-    suffix = next((s for s, starts in _BEGINNINGS.items() if beginning[4:].startswith(starts)), path.suffix)
-    reason = found or why_unreadable(path.with_suffix(suffix))
+    suffix = next((s for s, starts in _BEGINNINGS.items() if beginning[4:].startswith(starts)), suffix)
+    reason = found or _why_suffix_unreadable(suffix)
     return f" ({reason})" if reason else ""
 
 
 def why_unreadable(path: Path) -> str:
     """Tell by the suffix why a file is not read and what to do; "" for a suffix that is read or unknown."""
-    suffix = path.suffix.lower()
-    if suffix in image_suffixes():
+    return _why_suffix_unreadable(path.suffix)
+
+
+def _why_suffix_unreadable(suffix: str) -> str:
+    if suffix.lower() in image_suffixes():
         return ""
-    return next((reason for reason, suffixes in _REASONS.items() if suffix in suffixes), "")
+    return next((reason for reason, suffixes in _REASONS.items() if suffix.lower() in suffixes), "")
 
 
 _PLUGINS = {"pillow_heif": ".heic", "pillow_avif": ".avif"}  # each with a suffix that it is for
