@@ -174,7 +174,7 @@ def test_what_no_image_could_do_is_said_once(call, photos, tmp_path, caplog):
     assert not (tmp_path / "out" / "summary.json").exists()
     caplog.clear()
     assert call("--input", photos, "--classes", "cat", "--opts", "MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION", "[0, 8]") == 2
-    assert caplog.text.count("FEATURE_RESOLUTION must be") == 1
+    assert caplog.text.count("FEATURE_RESOLUTION is [0, 8]") == 1
 
 
 def test_notes_about_the_config_are_logged_once(photos, tmp_path, monkeypatch, caplog):
