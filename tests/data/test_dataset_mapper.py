@@ -159,12 +159,12 @@ def test_an_image_too_narrow_to_be_resized_is_named(cfg, tmp_path):
 
 
 @pytest.mark.parametrize("is_train", [True, False])
-def test_faults_of_the_code_are_not_taken_for_faults_of_the_file(cfg, record, is_train):
+def test_faults_of_the_code_are_not_taken_for_faults_of_the_file(cfg, record, monkeypatch, is_train):
     def broken(augmented):
         raise ValueError("a fault of an augmentation")
 
     mapper = SemSegDatasetMapper(cfg, is_train=is_train)
-    setattr(mapper, "augmentations" if is_train else "resize", broken)
+    monkeypatch.setattr(mapper, "augmentations" if is_train else "resize", broken)
     with pytest.raises(ValueError, match="a fault of an augmentation") as raised:
         mapper(record)
     assert not isinstance(raised.value, UserError)
