@@ -14,10 +14,13 @@ from detectron2.solver.build import (
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from catseg.engine.checks import check_at_least
 from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+OPTIMIZERS = ("ADAMW", "SGD")
+CLIP_TYPES = ("value", "norm", "full_model")
 NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
@@ -83,6 +86,27 @@ def undecayed_parameters(backbone: nn.Module) -> set[str]:
     return {name for name, _ in backbone.named_parameters() if name.rsplit(".", 1)[-1] not in ("weight", "bias")}
 
 
+def check_optimizer(cfg: CfgNode) -> None:
+    """Check the keys of SOLVER that `build_optimizer` reads.
+
+    Raises:
+        ValueError: if SOLVER.OPTIMIZER or CLIP_GRADIENTS.CLIP_TYPE is unknown, or a number is too low.
+    """
+    solver = cfg.SOLVER
+    if solver.OPTIMIZER not in OPTIMIZERS:
+        raise InputError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected one of {OPTIMIZERS}")
+    decays = [f"SOLVER.WEIGHT_DECAY{part}" for part in ("", "_NORM", "_EMBED")]
+    check_at_least(0, cfg, "SOLVER.BASE_LR", "SOLVER.MOMENTUM", *decays)
+    check_at_least(0, cfg, "SOLVER.BACKBONE_MULTIPLIER", "SOLVER.CLIP_MULTIPLIER", note="frozen")
+    if not solver.CLIP_GRADIENTS.ENABLED:
+        return
+    if solver.CLIP_GRADIENTS.CLIP_TYPE not in CLIP_TYPES:
+        raise InputError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {solver.CLIP_GRADIENTS.CLIP_TYPE!r}, expected one of {CLIP_TYPES}"
+        )
+    check_at_least(0, cfg, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE")
+
+
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer that `cfg.SOLVER` describes, which clips gradients itself when it steps.
 
@@ -94,8 +118,9 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             names of its backbone, SOLVER.WEIGHT_DECAY_EMBED.
 
     Raises:
-        ValueError: if SOLVER.OPTIMIZER is unknown or the model has nothing to train.
+        ValueError: as `check_optimizer`, or if the model has nothing to train.
     """
+    check_optimizer(cfg)
     solver = cfg.SOLVER
     multipliers = {"backbone": solver.BACKBONE_MULTIPLIER, "clip": solver.CLIP_MULTIPLIER}
     for part, multiplier in multipliers.items():
@@ -113,9 +138,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     if solver.OPTIMIZER == "ADAMW":
         return _with_clipping(cfg, torch.optim.AdamW)(groups, lr=solver.BASE_LR)
-    if solver.OPTIMIZER == "SGD":
-        return _with_clipping(cfg, torch.optim.SGD)(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
-    raise InputError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected 'ADAMW' or 'SGD'")
+    return _with_clipping(cfg, torch.optim.SGD)(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
 
 
 def _with_clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> Any:

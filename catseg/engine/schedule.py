@@ -1,0 +1,32 @@
+"""The length of a training run, and the schedule of its learning rate."""
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler
+
+from catseg.engine.checks import check_at_least
+from catseg.errors import InputError
+
+
+def check_schedule(cfg: CfgNode) -> None:
+    """Check SOLVER's length and schedule, by building it for an optimizer that is then dropped.
+
+    Raises:
+        ValueError: as `build_schedule`.
+    """
+    build_schedule(cfg, torch.optim.SGD([torch.zeros(1)], lr=1.0))
+
+
+def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+    """Build the schedule that Detectron2 has for the keys of SOLVER.
+
+    Raises:
+        ValueError: if it has none, or SOLVER.MAX_ITER is below 1.
+    """
+    check_at_least(1, cfg, "SOLVER.MAX_ITER")
+    try:
+        return build_lr_scheduler(cfg, optimizer)
+    except ValueError as error:
+        raise InputError(f"SOLVER asks for a schedule of the learning rate that does not exist: {error}") from error
