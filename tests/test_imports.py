@@ -38,7 +38,19 @@ LEAVES = {
 }
 PARTS = {f"modeling.{name}" for name in ("backbones", "clip", "aggregation", "losses", "sliding_window")}
 AREAS = {"data", "modeling", "evaluation", "visualization"}
-TOP = {"api", "benchmark", "build", "checkpoint", "engine", "inference", "parity", "segmenting", "shapes", "tools"}
+TOP = {
+    "api",
+    "benchmark",
+    "build",
+    "checkpoint",
+    "engine",
+    "inference",
+    "model_facts",
+    "parity",
+    "segmenting",
+    "shapes",
+    "tools",
+}
 COMMANDS = {"benchmark", "parity", "shapes", "tools"}
 
 # Which groups a group may import, besides itself and the leaves. "modeling" is the package's __init__, and "catseg" the
@@ -65,6 +77,7 @@ ALLOWED["build"] = {"checkpoint", "modeling.execution", "modeling.meta_arch"}
 ALLOWED["checkpoint"] -= {"build", "engine", "inference", *COMMANDS}
 ALLOWED["engine"] -= {"inference", *COMMANDS}
 ALLOWED["inference"] -= COMMANDS
+ALLOWED["model_facts"] = {"modeling.backbones"}
 
 LAYERS_LIBRARIES = {"torch", "timm", "einops"}
 OUTSIDE = {"train_net", "demo", "tests", "datasets"}
