@@ -48,6 +48,7 @@ TOP = {
     "data_report",
     "engine",
     "inference",
+    "model_facts",
     "pages",
     "parity",
     "segmenting",
@@ -81,6 +82,7 @@ ALLOWED["checkpoint"] -= {"build", "engine", "inference", *COMMANDS}
 ALLOWED["engine"] -= {"inference", *COMMANDS}
 ALLOWED["inference"] -= COMMANDS
 ALLOWED["pages"] = {"visualization"}
+ALLOWED["model_facts"] = {"modeling.backbones"}
 
 LAYERS_LIBRARIES = {"torch", "timm", "einops"}
 OUTSIDE = {"train_net", "demo", "tests", "datasets"}
