@@ -66,7 +66,7 @@ def test_a_training_without_test_sets_has_a_report(toy_config, tmp_path):
 
 
 def test_a_training_that_is_broken_off_has_none(toy_config, tmp_path):
-    hook = ReportHook(toy_config())
+    hook = ReportHook(toy_config(DATASETS__TEST=()))
     hook.trainer = SimpleNamespace(iter=2, start_iter=0, max_iter=4)
     hook.before_train()
     hook.after_train()
