@@ -1,5 +1,6 @@
 """Checks of registered data sets, before anything slow begins."""
 
+import difflib
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,25 @@ logger = logging.getLogger(__name__)
 
 _FILES = {"file_name": "image", "sem_seg_file_name": "label map"}
 _LABEL_MAPS_LOOKED_AT = 200
+
+
+def check_datasets(names: Sequence[str], classes: str) -> None:
+    """Check data sets that are trained or evaluated on together, as `check_dataset` does.
+
+    Args:
+        names: of the data sets.
+        classes: other names for their classes, as `dataset_vocabulary` takes them, or "".
+
+    Raises:
+        FileNotFoundError: as `check_dataset`.
+        ValueError: as `check_dataset` and `dataset_vocabulary`, or if a data set is not registered.
+    """
+    for name in names:
+        if name not in DatasetCatalog.list():
+            close = difflib.get_close_matches(name, DatasetCatalog.list())
+            raise InputError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
+        dataset_vocabulary(name, classes)  # for its own checks
+        check_dataset(name)
 
 
 def check_dataset(name: str) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, MapDataset
+from detectron2.data import DatasetFromList, MapDataset, MetadataCatalog
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import InferenceSampler
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
@@ -18,20 +19,23 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from catseg.atomic import atomic_path, write_json
-from catseg.data.checks import scored_classes
+from catseg.config_checks import check_at_least
+from catseg.data.checks import check_datasets, scored_classes
 from catseg.data.dataset_mapper import SemSegDatasetMapper
 from catseg.data.records import dataset_records
 from catseg.data.registration import dataset_vocabulary
 from catseg.engine.ranked_images import RankedImages
 from catseg.engine.report import SHOWN_IMAGES, save_examples, write_evaluation_report
 from catseg.errors import InputError
-from catseg.evaluation.confusion import overall_metrics
+from catseg.evaluation.confusion import overall_metrics, scores
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator, Watch
 from catseg.modeling.meta_arch import CATSeg
 from catseg.visualization import overlay
 
 logger = logging.getLogger(__name__)
+
+PREDICTIONS = ("", "labels", "overlays", "both")  # of TEST.SAVE_PREDICTIONS
 
 Results = dict[str, dict[str, dict[str, float]]]  # of each dataset, of each task: metric -> value
 
@@ -51,6 +55,43 @@ class LabelPredictor(nn.Module):
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, torch.Tensor]]:
         """Return `model.predict_labels(batched_inputs)`."""
         return self.model.predict_labels(batched_inputs)
+
+
+def check_evaluation(cfg: CfgNode) -> None:
+    """Check how a config evaluates, without looking at the data.
+
+    Raises:
+        ValueError: if TEST.IMS_PER_BATCH, TEST.SAVE_PREDICTIONS or DATALOADER.NUM_WORKERS cannot be used.
+    """
+    check_at_least(0, {"DATALOADER.NUM_WORKERS": cfg.DATALOADER.NUM_WORKERS})
+    check_at_least(1, {"TEST.IMS_PER_BATCH": cfg.TEST.IMS_PER_BATCH})
+    if cfg.TEST.SAVE_PREDICTIONS not in PREDICTIONS:
+        raise InputError(f"TEST.SAVE_PREDICTIONS is {cfg.TEST.SAVE_PREDICTIONS!r}, expected one of {PREDICTIONS}")
+
+
+def check_test_sets(cfg: CfgNode) -> None:
+    """Check the data sets of DATASETS.TEST, which must be registered.
+
+    Raises:
+        FileNotFoundError: if files of theirs do not exist.
+        ValueError: if they cannot be used.
+    """
+    check_datasets(cfg.DATASETS.TEST, cfg.DATASETS.TEST_CLASSES)
+
+
+def check_best_metric(cfg: CfgNode) -> None:
+    """Look TEST.BEST_METRIC up in the scores of made-up predictions, so that a wrong name is not found after hours.
+
+    Raises:
+        ValueError: if evaluation on DATASETS.TEST gives no such metric.
+    """
+    results: Results = {}
+    for name in cfg.DATASETS.TEST:
+        classes = scored_classes(name)
+        made_up = np.eye(len(classes), dtype=np.int64)
+        results[name] = {"sem_seg": scores(made_up, classes, MetadataCatalog.get(name).get("score_groups"))}
+    if results:
+        find_metric(results, cfg.TEST.BEST_METRIC)
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -114,6 +155,7 @@ def evaluate_datasets(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
     Returns:
         The results in the main process; in the others, empty ones per dataset.
     """
+    check_evaluation(cfg)
     results: Results = {}
     for name in cfg.DATASETS.TEST:
         model.set_vocabulary(dataset_vocabulary(name, cfg.DATASETS.TEST_CLASSES))

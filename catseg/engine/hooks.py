@@ -11,16 +11,38 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 
 from catseg.atomic import write_json
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.checkpoint.files import BEST
+from catseg.config_checks import check_at_least
 from catseg.engine.evaluate import Results, find_metric
 from catseg.evaluation.confusion import overall_metrics
 
 logger = logging.getLogger(__name__)
+
+
+def check_checkpoints(cfg: CfgNode) -> None:
+    """Check how often a run writes checkpoints, and how many it keeps.
+
+    Raises:
+        ValueError: if SOLVER.CHECKPOINT_PERIOD is below 1, or SOLVER.CHECKPOINTS_KEPT below 0.
+    """
+    check_at_least(1, {"SOLVER.CHECKPOINT_PERIOD": cfg.SOLVER.CHECKPOINT_PERIOD})
+    check_at_least(0, {"SOLVER.CHECKPOINTS_KEPT": cfg.SOLVER.CHECKPOINTS_KEPT})
+
+
+def build_checkpoint_hook(cfg: CfgNode, checkpointer: Checkpointer) -> "CheckpointHook":
+    """Build the hook that writes checkpoints as SOLVER says.
+
+    Raises:
+        ValueError: as `check_checkpoints`.
+    """
+    check_checkpoints(cfg)
+    return CheckpointHook(checkpointer, period=cfg.SOLVER.CHECKPOINT_PERIOD, kept=cfg.SOLVER.CHECKPOINTS_KEPT)
 
 
 class CheckpointHook(hooks.PeriodicCheckpointer):

@@ -19,6 +19,7 @@ from catseg.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+OPTIMIZERS = ("ADAMW", "SGD")
 RATES = (
     "BASE_LR",
     "BACKBONE_MULTIPLIER",
@@ -93,45 +94,16 @@ def undecayed_parameters(backbone: nn.Module) -> set[str]:
     return {name for name, _ in backbone.named_parameters() if name.rsplit(".", 1)[-1] not in ("weight", "bias")}
 
 
-def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer that `cfg.SOLVER` describes, which clips gradients itself when it steps.
-
-    Args:
-        cfg: read are SOLVER.OPTIMIZER, the learning rates, the weight decays and SOLVER.CLIP_GRADIENTS, whose
-            CLIP_TYPE may be Detectron2's "value" and "norm" (each parameter on its own) or "full_model" (the norm over
-            all of them, as published).
-        model: its parameters below `backbone` and `clip` have learning rates of their own; what `undecayed_parameters`
-            names of its backbone, SOLVER.WEIGHT_DECAY_EMBED.
+def check_optimizer(cfg: CfgNode) -> None:
+    """Check the keys of SOLVER that `build_optimizer` reads.
 
     Raises:
-        ValueError: if SOLVER.OPTIMIZER is unknown, a number cannot be used or would have no effect, or the model has
-            nothing to train.
+        ValueError: if SOLVER.OPTIMIZER or CLIP_GRADIENTS.CLIP_TYPE is unknown, or a number cannot be used or would have
+            no effect.
     """
     solver = cfg.SOLVER
-    _check_numbers(solver)
-    multipliers = {"backbone": solver.BACKBONE_MULTIPLIER, "clip": solver.CLIP_MULTIPLIER}
-    for part, multiplier in multipliers.items():
-        if multiplier == 0 and getattr(model, part, None) is not None:
-            logger.info("SOLVER.%s_MULTIPLIER is 0: %s is frozen", part.upper(), part)
-    backbone = getattr(model, "backbone", None)
-    groups = parameter_groups(
-        model,
-        lr=solver.BASE_LR,
-        lr_multipliers=multipliers,
-        embeddings={f"backbone.{name}" for name in undecayed_parameters(backbone)} if backbone is not None else (),
-        weight_decay=solver.WEIGHT_DECAY,
-        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
-    )
-    if solver.OPTIMIZER == "ADAMW":
-        return _with_clipping(cfg, torch.optim.AdamW)(groups, lr=solver.BASE_LR)
-    if solver.OPTIMIZER == "SGD":
-        options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
-        return _with_clipping(cfg, torch.optim.SGD)(groups, lr=solver.BASE_LR, **options)
-    raise InputError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected 'ADAMW' or 'SGD'")
-
-
-def _check_numbers(solver: CfgNode) -> None:
+    if solver.OPTIMIZER not in OPTIMIZERS:
+        raise InputError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected one of {OPTIMIZERS}")
     check_at_least(0, {f"SOLVER.{key}": solver[key] for key in RATES})
     check_share({"SOLVER.MOMENTUM": solver.MOMENTUM})
     if solver.NESTEROV and not solver.MOMENTUM:
@@ -149,6 +121,41 @@ def _check_numbers(solver: CfgNode) -> None:
     for key in ("CLIP_VALUE", "NORM_TYPE"):
         if not clipping[key] > 0:
             raise InputError(f"SOLVER.CLIP_GRADIENTS.{key} is {clipping[key]}, expected a number above 0")
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer that `cfg.SOLVER` describes, which clips gradients itself when it steps.
+
+    Args:
+        cfg: read are SOLVER.OPTIMIZER, the learning rates, the weight decays and SOLVER.CLIP_GRADIENTS, whose
+            CLIP_TYPE may be Detectron2's "value" and "norm" (each parameter on its own) or "full_model" (the norm over
+            all of them, as published).
+        model: its parameters below `backbone` and `clip` have learning rates of their own; what `undecayed_parameters`
+            names of its backbone, SOLVER.WEIGHT_DECAY_EMBED.
+
+    Raises:
+        ValueError: as `check_optimizer`, or if the model has nothing to train.
+    """
+    check_optimizer(cfg)
+    solver = cfg.SOLVER
+    multipliers = {"backbone": solver.BACKBONE_MULTIPLIER, "clip": solver.CLIP_MULTIPLIER}
+    for part, multiplier in multipliers.items():
+        if multiplier == 0 and getattr(model, part, None) is not None:
+            logger.info("SOLVER.%s_MULTIPLIER is 0: %s is frozen", part.upper(), part)
+    backbone = getattr(model, "backbone", None)
+    groups = parameter_groups(
+        model,
+        lr=solver.BASE_LR,
+        lr_multipliers=multipliers,
+        embeddings={f"backbone.{name}" for name in undecayed_parameters(backbone)} if backbone is not None else (),
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
+    )
+    if solver.OPTIMIZER == "ADAMW":
+        return _with_clipping(cfg, torch.optim.AdamW)(groups, lr=solver.BASE_LR)
+    options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
+    return _with_clipping(cfg, torch.optim.SGD)(groups, lr=solver.BASE_LR, **options)
 
 
 def _with_clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> Any:

@@ -1,18 +1,14 @@
 """From command line arguments to a checked config, and what each process of a run does first."""
 
 import argparse
-import difflib
 import logging
 import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import detectron2
-import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -25,19 +21,18 @@ from catseg.checkpoint.files import find_checkpoints, forget_read_ahead, last_ch
 from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config, read_config
 from catseg.console import add_debug_option, quieten_console
-from catseg.data.checks import check_dataset, check_label_maps, scored_classes
-from catseg.data.dataset_mapper import SemSegDatasetMapper
-from catseg.data.registration import dataset_vocabulary, register_datasets
-from catseg.engine.evaluate import find_metric
+from catseg.data.checks import check_label_maps
+from catseg.data.registration import register_datasets
+from catseg.engine.evaluate import check_best_metric, check_evaluation, check_test_sets
+from catseg.engine.hooks import check_checkpoints
+from catseg.engine.optimizer import check_optimizer
 from catseg.engine.resuming import CONFIG_FILE, check_resumable, report_changes, write_config
+from catseg.engine.schedule import check_schedule
+from catseg.engine.training_data import check_batches, check_training_sets
+from catseg.engine.training_step import step_options
 from catseg.engine.wandb_writer import import_wandb
 from catseg.errors import InputError
-from catseg.evaluation.confusion import scores
 from catseg.modeling.clip.loading import model_config
-
-AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-LOWEST = {"SOLVER.MAX_ITER": 1, "SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.BASE_LR": 0, "DATALOADER.NUM_WORKERS": 0}
-PREDICTIONS = ("", "labels", "overlays", "both")
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +73,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE)
     check_names(cfg)
     _check_processes(cfg, args)
-    _check_lowest(cfg)
-    _check_values(cfg)
+    _check_values(cfg, training=not args.eval_only, processes=args.num_gpus * args.num_machines)
     if cfg.LOGGING.WANDB_PROJECT and not args.eval_only:
         import_wandb(cfg.LOGGING.WANDB_PROJECT)  # for its own checks
     start = starting_weights(cfg, args)
@@ -180,44 +174,6 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise InputError("several machines need --dist-url tcp://FIRST_MACHINE:PORT, the same on all of them")
     if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
         raise InputError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
-    processes = args.num_gpus * args.num_machines
-    if not args.eval_only and not cfg.INPUT.CROP.ENABLED and processes < cfg.SOLVER.IMS_PER_BATCH:
-        raise InputError(
-            "INPUT.CROP.ENABLED False leaves images at their own sizes, of which no batch can be made: enable it, or "
-            f"set SOLVER.IMS_PER_BATCH to {processes}, one image per process, and SOLVER.ACCUMULATION_STEPS higher"
-        )
-    if not args.eval_only and (cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % processes):
-        raise InputError(
-            f"SOLVER.IMS_PER_BATCH, the batch of all processes together, is {cfg.SOLVER.IMS_PER_BATCH}: "
-            f"choose a multiple of the {processes} processes"
-        )
-
-
-def _check_lowest(cfg: CfgNode) -> None:
-    for key, lowest in LOWEST.items():
-        section, _, name = key.partition(".")
-        if cfg[section][name] < lowest:
-            raise InputError(f"{key} must be at least {lowest}, got {cfg[section][name]}")
-
-
-def _check_values(cfg: CfgNode) -> None:
-    if cfg.SOLVER.AMP.DTYPE not in AUTOCAST_DTYPES:
-        raise InputError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}, expected one of {list(AUTOCAST_DTYPES)}")
-    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and cfg.MODEL.DEVICE == "cpu":
-        raise InputError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
-    for key in ("BACKBONE_MULTIPLIER", "CLIP_MULTIPLIER"):
-        if cfg.SOLVER[key] < 0:
-            raise InputError(f"SOLVER.{key} must be at least 0 (frozen), got {cfg.SOLVER[key]}")
-    if cfg.SOLVER.ACCUMULATION_STEPS < 1:
-        raise InputError(f"SOLVER.ACCUMULATION_STEPS must be at least 1, got {cfg.SOLVER.ACCUMULATION_STEPS}")
-    if cfg.TEST.IMS_PER_BATCH < 1:
-        raise InputError(f"TEST.IMS_PER_BATCH, images per process, must be at least 1, got {cfg.TEST.IMS_PER_BATCH}")
-    if cfg.SOLVER.CHECKPOINTS_KEPT < 0:
-        raise InputError(f"SOLVER.CHECKPOINTS_KEPT must be at least 0 (all), got {cfg.SOLVER.CHECKPOINTS_KEPT}")
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise InputError(f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, expected 'TrainingSampler'")
-    if cfg.TEST.SAVE_PREDICTIONS not in PREDICTIONS:
-        raise InputError(f"TEST.SAVE_PREDICTIONS is {cfg.TEST.SAVE_PREDICTIONS!r}, expected one of {PREDICTIONS}")
 
 
 def _check_weights(cfg: CfgNode, start: str) -> None:
@@ -232,41 +188,25 @@ def _check_weights(cfg: CfgNode, start: str) -> None:
         raise FileNotFoundError(f"MODEL.CLIP.WEIGHTS names {weights}, which is not a file{how}")
 
 
-def _check_data(cfg: CfgNode, *, training: bool) -> None:
-    if training and not cfg.DATASETS.TRAIN:
-        raise InputError("DATASETS.TRAIN is empty: name the dataset to train on")
-    if not training and not cfg.DATASETS.TEST:
-        raise InputError("DATASETS.TEST is empty: name the datasets to evaluate on")
-    datasets = cfg.DATASETS
-    classes = dict.fromkeys(datasets.TRAIN, datasets.TRAIN_CLASSES) if training else {}
-    for name, replacement in [*classes.items(), *((name, datasets.TEST_CLASSES) for name in datasets.TEST)]:
-        if name not in DatasetCatalog.list():
-            close = difflib.get_close_matches(name, DatasetCatalog.list())
-            raise InputError(f"no dataset is called {name!r}" + (f"; did you mean {' or '.join(close)}?" * bool(close)))
-        dataset_vocabulary(name, replacement)  # for its own checks
-        check_dataset(name)
+def _check_values(cfg: CfgNode, *, training: bool, processes: int) -> None:
+    """Check the values that are used later, by the functions that those have for it who use them."""
+    check_evaluation(cfg)
     if training:
-        _check_same_classes(cfg.DATASETS.TRAIN)
-        SemSegDatasetMapper(cfg, is_train=True)  # for its own checks
-        _check_best_metric(cfg)
+        check_schedule(cfg)
+        check_optimizer(cfg)
+        step_options(cfg)
+        check_checkpoints(cfg)
+        check_batches(cfg, processes=processes)
 
 
-def _check_same_classes(dataset_names: Sequence[str]) -> None:
-    first, *others = dataset_names
-    for other in others:
-        if MetadataCatalog.get(other).stuff_classes != MetadataCatalog.get(first).stuff_classes:
-            raise InputError(f"DATASETS.TRAIN mixes {first} and {other}, whose lists of classes differ")
-
-
-def _check_best_metric(cfg: CfgNode) -> None:
-    """Look the metric up in the scores of made-up predictions, so that a wrong name is not found after hours."""
-    results = {}
-    for name in cfg.DATASETS.TEST:
-        classes = scored_classes(name)
-        made_up = np.eye(len(classes), dtype=np.int64)
-        results[name] = {"sem_seg": scores(made_up, classes, MetadataCatalog.get(name).get("score_groups"))}
-    if results:
-        find_metric(results, cfg.TEST.BEST_METRIC)
+def _check_data(cfg: CfgNode, *, training: bool) -> None:
+    if training:
+        check_training_sets(cfg)
+    elif not cfg.DATASETS.TEST:
+        raise InputError("DATASETS.TEST is empty: name the datasets to evaluate on")
+    check_test_sets(cfg)
+    if training:
+        check_best_metric(cfg)
 
 
 def _check_output_folder(folder: Path) -> None:

@@ -6,10 +6,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetFromList,
-    build_detection_train_loader,
-)
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -20,21 +16,18 @@ from torch.utils.data import DataLoader
 
 from catseg.build import build_network
 from catseg.checkpoint.checkpointer import Checkpointer
-from catseg.config_checks import check_at_least
 from catseg.console import INTERRUPTED
-from catseg.data.dataset_mapper import SemSegDatasetMapper
-from catseg.data.records import dataset_records
 from catseg.data.registration import dataset_vocabulary
 from catseg.engine.batch_norms import synchronise_batch_norms
 from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate, evaluate_datasets
-from catseg.engine.hooks import CheckpointHook, EvaluationHook
+from catseg.engine.hooks import EvaluationHook, build_checkpoint_hook
 from catseg.engine.optimizer import build_optimizer
 from catseg.engine.report import ReportHook
-from catseg.engine.setup import AUTOCAST_DTYPES
-from catseg.engine.training_step import TrainingStep
-from catseg.engine.training_stream import TrainingStream
+from catseg.engine.schedule import build_schedule
+from catseg.engine.training_data import build_train_loader, check_reference
+from catseg.engine.training_step import TrainingStep, step_options
 from catseg.engine.wandb_writer import WandbWriter
-from catseg.errors import InputError, NotFiniteError, RunError
+from catseg.errors import NotFiniteError, RunError
 from catseg.modeling.meta_arch import CATSeg
 
 logger = logging.getLogger(__name__)
@@ -50,7 +43,7 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        _check_reference(cfg)
+        check_reference(cfg)
         TrainerBase.__init__(self)  # Detectron2's own constructor builds parts that know no CPU and no resuming
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
@@ -68,9 +61,7 @@ class Trainer(DefaultTrainer):
             optimizer=optimizer,
             data_loader=loader,
             stream=stream,
-            device=torch.device(cfg.MODEL.DEVICE),
-            autocast_dtype=AUTOCAST_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
-            accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+            **step_options(cfg),
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -147,10 +138,7 @@ class Trainer(DefaultTrainer):
         """Build the hooks: timing, schedule, checkpoints, evaluation, logs and the report, in this order."""
         built = [hooks.IterationTimer(), hooks.LRScheduler()]
         if comm.is_main_process():
-            solver = self.cfg.SOLVER
-            built.append(
-                CheckpointHook(self.checkpointer, period=solver.CHECKPOINT_PERIOD, kept=solver.CHECKPOINTS_KEPT)
-            )
+            built.append(build_checkpoint_hook(self.cfg, self.checkpointer))
         if self.cfg.DATASETS.TEST:
             built.append(
                 EvaluationHook(
@@ -183,41 +171,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
-        """Build the schedule that Detectron2 has for the keys of SOLVER.
-
-        Raises:
-            ValueError: if it has none, or not for these numbers.
-        """
-        keys = ("GAMMA", "STEPS", "WARMUP_FACTOR", "WARMUP_ITERS")
-        check_at_least(0, {f"SOLVER.{key}": cfg.SOLVER[key] for key in keys})
-        try:
-            return super().build_lr_scheduler(cfg, optimizer)
-        except ValueError as error:
-            raise InputError(
-                "SOLVER asks for a schedule of the learning rate that does not exist (LR_SCHEDULER_NAME, STEPS, "
-                f"WARMUP_METHOD): {error}"
-            ) from error
+        """Build the schedule of the learning rate, see `catseg.engine.schedule`."""
+        return build_schedule(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
         """Build the loader of endless training batches; its `dataset` is a `TrainingStream`."""
-        stream = TrainingStream(
-            records=DatasetFromList(dataset_records(cfg.DATASETS.TRAIN), copy=False),
-            mapper=SemSegDatasetMapper(cfg, is_train=True),
-            seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
-            batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
-            rank=comm.get_rank(),
-            world_size=comm.get_world_size(),
-        )
-        loader = build_detection_train_loader(
-            stream,
-            mapper=None,
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=False,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-        )
-        loader.pin_memory = cfg.MODEL.DEVICE.startswith("cuda")  # Detectron2 has no argument for it
-        return loader
+        return build_train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -248,16 +208,6 @@ class Trainer(DefaultTrainer):
         if not self.checkpointer.has_checkpoint():
             return f"No checkpoint was written to {self.cfg.OUTPUT_DIR} yet"
         return f"The same command with --resume goes on from {self.checkpointer.get_checkpoint_file()}"
-
-
-def _check_reference(cfg: CfgNode) -> None:
-    """Check what Detectron2 scales a config by for another number of processes."""
-    size, batch = cfg.SOLVER.REFERENCE_WORLD_SIZE, cfg.SOLVER.IMS_PER_BATCH
-    if size < 0 or (size and batch % size):
-        raise InputError(
-            f"SOLVER.REFERENCE_WORLD_SIZE is {size}, expected 0 or a number of processes that divides "
-            f"SOLVER.IMS_PER_BATCH {batch}"
-        )
 
 
 def _flat_if_single(results: Results) -> dict[str, Any]:

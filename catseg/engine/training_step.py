@@ -8,16 +8,42 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from catseg.config_checks import check_at_least
 from catseg.engine.batch_norms import average_statistics
 from catseg.engine.training_stream import TrainingStream
-from catseg.errors import NotFiniteError
+from catseg.errors import InputError, NotFiniteError
+
+AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 logger = logging.getLogger(__name__)
+
+
+def step_options(cfg: CfgNode) -> dict[str, Any]:
+    """Read from a config what is left to choose of a `TrainingStep`.
+
+    Returns:
+        Its arguments "device", "autocast_dtype" and "accumulation_steps".
+
+    Raises:
+        ValueError: if SOLVER.AMP.DTYPE is unknown or not for MODEL.DEVICE, or SOLVER.ACCUMULATION_STEPS is below 1.
+    """
+    check_at_least(1, {"SOLVER.ACCUMULATION_STEPS": cfg.SOLVER.ACCUMULATION_STEPS})
+    amp, device = cfg.SOLVER.AMP, torch.device(cfg.MODEL.DEVICE)
+    if amp.DTYPE not in AUTOCAST_DTYPES:
+        raise InputError(f"SOLVER.AMP.DTYPE is {amp.DTYPE!r}, expected one of {list(AUTOCAST_DTYPES)}")
+    if amp.ENABLED and amp.DTYPE == "float16" and device.type == "cpu":
+        raise InputError("SOLVER.AMP.DTYPE float16 needs a GPU: on a CPU use bfloat16, or set SOLVER.AMP.ENABLED False")
+    return {
+        "device": device,
+        "autocast_dtype": AUTOCAST_DTYPES[amp.DTYPE] if amp.ENABLED else None,
+        "accumulation_steps": cfg.SOLVER.ACCUMULATION_STEPS,
+    }
 
 
 class TrainingStep:

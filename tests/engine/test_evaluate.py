@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from catseg.engine.evaluate import LabelPredictor, find_metric, results_table, write_results
+from catseg.engine.evaluate import LabelPredictor, evaluate, find_metric, results_table, write_results
+from tests.tiny import tiny_config
 
 RESULTS = {
     "ade": {"sem_seg": {"mIoU": 31.5, "fwIoU": 60.0, "mIoU-unseen": 12.345, "IoU-cat": float("nan")}},
@@ -52,3 +53,16 @@ def test_the_predictor_asks_for_labels_and_keeps_the_mode():
     assert not predictor.training
     [output] = predictor([{"image": torch.ones(2)}])
     assert output["labels"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("DATALOADER__NUM_WORKERS", -1, r"DATALOADER\.NUM_WORKERS is -1, expected a number of at least 0"),
+        ("TEST__IMS_PER_BATCH", 0, r"TEST\.IMS_PER_BATCH is 0, expected a number of at least 1"),
+        ("TEST__SAVE_PREDICTIONS", "all", r"TEST\.SAVE_PREDICTIONS is 'all', expected one of"),
+    ],
+)
+def test_values_that_cannot_be_used_are_an_error(tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(tiny_config(tmp_path, **{key: value}), None, weights="none")

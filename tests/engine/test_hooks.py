@@ -9,7 +9,8 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from catseg.checkpoint.checkpointer import Checkpointer
-from catseg.engine.hooks import CheckpointHook, EvaluationHook
+from catseg.engine.hooks import CheckpointHook, EvaluationHook, build_checkpoint_hook
+from tests.tiny import tiny_config
 
 
 class Run:
@@ -117,3 +118,15 @@ def test_the_newest_checkpoints_by_age_are_kept(tmp_path):
         hook.after_step()
     names = {path.stem for path in tmp_path.glob("*.pth")}
     assert names == {"model_0000009", "model_0000005", "model_final", "model_best"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER__CHECKPOINT_PERIOD", 0, r"SOLVER\.CHECKPOINT_PERIOD is 0, expected a number of at least 1"),
+        ("SOLVER__CHECKPOINTS_KEPT", -1, r"SOLVER\.CHECKPOINTS_KEPT is -1, expected a number of at least 0"),
+    ],
+)
+def test_checkpoints_that_cannot_be_are_an_error(tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        build_checkpoint_hook(tiny_config(tmp_path, **{key: value}), None)

@@ -189,3 +189,21 @@ def test_detectron2_clip_types_work_too(cfg):
     first, second = step_with_clipping(cfg, "norm", [3.0, 0.5])
     torch.testing.assert_close(first, torch.full((2,), 0.5**0.5))
     torch.testing.assert_close(second, torch.full((2,), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("OPTIMIZER", "ADAM", r"SOLVER\.OPTIMIZER is 'ADAM', expected one of"),
+        ("CLIP_MULTIPLIER", -0.1, r"SOLVER\.CLIP_MULTIPLIER is -0\.1, expected a number of at least 0"),
+        ("BACKBONE_MULTIPLIER", float("nan"), r"SOLVER\.BACKBONE_MULTIPLIER is nan, expected a number of at least 0"),
+        ("BASE_LR", -0.1, r"SOLVER\.BASE_LR is -0\.1, expected a number of at least 0"),
+        ("WEIGHT_DECAY_EMBED", -1.0, r"SOLVER\.WEIGHT_DECAY_EMBED is -1\.0, expected a number of at least 0"),
+        ("CLIP_GRADIENTS.CLIP_TYPE", "all", r"SOLVER\.CLIP_GRADIENTS\.CLIP_TYPE is 'all', expected one of"),
+        ("CLIP_GRADIENTS.CLIP_VALUE", -1.0, r"SOLVER\.CLIP_GRADIENTS\.CLIP_VALUE is -1\.0, expected a number above 0"),
+    ],
+)
+def test_values_that_cannot_be_used_are_an_error(cfg, key, value, message):
+    cfg.merge_from_list(["SOLVER.CLIP_GRADIENTS.ENABLED", True, f"SOLVER.{key}", value])
+    with pytest.raises(ValueError, match=message):
+        build_optimizer(cfg, Model())

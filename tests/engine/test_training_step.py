@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from catseg.config import add_catseg_config
 from catseg.engine.optimizer import build_optimizer
-from catseg.engine.training_step import TrainingStep
+from catseg.engine.training_step import TrainingStep, step_options
 from catseg.engine.training_stream import TrainingStream
 
 CPU = torch.device("cpu")
@@ -177,3 +177,26 @@ def test_the_state_restores_optimizer_data_and_the_networks_randomness():
     resumed.run()
     for one, other in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["SOLVER.AMP.DTYPE", "float8"], r"SOLVER\.AMP\.DTYPE is 'float8', expected one of"),
+        (["SOLVER.AMP.DTYPE", "float16", "SOLVER.AMP.ENABLED", True], "float16 needs a GPU"),
+        (["SOLVER.ACCUMULATION_STEPS", 0], r"SOLVER\.ACCUMULATION_STEPS is 0, expected a number of at least 1"),
+    ],
+)
+def test_options_that_cannot_be_used_are_an_error(options, message):
+    cfg = get_cfg()
+    add_catseg_config(cfg)
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *options])
+    with pytest.raises(ValueError, match=message):
+        step_options(cfg)
+
+
+def test_options_are_read_from_the_config():
+    cfg = get_cfg()
+    add_catseg_config(cfg)
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", True, "SOLVER.ACCUMULATION_STEPS", 3])
+    assert step_options(cfg) == {"device": CPU, "autocast_dtype": torch.bfloat16, "accumulation_steps": 3}
