@@ -261,7 +261,7 @@ def test_a_damaged_image_is_named_in_one_line(workplace, trained, damaged, worke
 
 
 def test_a_fault_keeps_its_traceback(in_process, trained, monkeypatch):
-    monkeypatch.setattr(train_net, "evaluate", lambda *_, **__: {}["fault"])
+    monkeypatch.setattr("catseg.engine.command.evaluate", lambda *_, **__: {}["fault"])
     in_process("--eval-only", output="fault", MODEL__WEIGHTS=trained / "model_final.pth")
     with pytest.raises(KeyError):
         train_net.main()

@@ -1,4 +1,4 @@
-"""Several processes for one training or evaluation run, on GPUs or on a CPU."""
+"""Several processes for one training or evaluation run, on GPUs or on a CPU: started here, or by a launcher."""
 
 import gc
 import logging
@@ -8,16 +8,20 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed
 from detectron2.engine import launch as launch_on_gpus
+from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
+from catseg.console import INTERRUPTED
+from catseg.engine.started_processes import Meeting, own_gpu
 
 FIRST_ERROR = "first"
 
@@ -76,6 +80,72 @@ def launch(
     raise error from RemoteError(text)
 
 
+def run_joined(function: Callable[..., None], meeting: Meeting, *, device: str, args: tuple[Any, ...] = ()) -> None:
+    """Run a function in this process, which a launcher has started, joined to the others.
+
+    What it raises is shown, and ends the process at once.
+
+    Args:
+        function: called with `args`.
+        meeting: of all processes.
+        device: torch device type, "cuda" or "cpu".
+        args: arguments of `function`.
+
+    Raises:
+        ValueError: if there are fewer GPUs than processes.
+    """
+    if device != "cpu":
+        torch.cuda.set_device(own_gpu(meeting.process))
+    try:
+        _join(
+            "gloo" if device == "cpu" else "nccl",
+            rank=meeting.process.rank,
+            machines=meeting.machines,
+            store=torch.distributed.PrefixStore("group", meeting.store),
+        )
+        function(*args)
+    except BaseException as error:
+        _end(_show(error))
+    _leave()
+
+
+def _show(error: BaseException) -> int:
+    """Show an error as Python does, and return the exit status that it gives."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        return 1
+    if isinstance(error.code, str):
+        sys.stderr.write(f"{error.code}\n")
+        return 1
+    return error.code or 0
+
+
+def _end(status: int) -> NoReturn:
+    """End this process, not by the interpreter's own end: that waits for threads, and these perhaps for others."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _join(backend: str, *, rank: int, machines: Sequence[Sequence[int]], **where: Any) -> None:
+    """Join the group of all processes, and the one of this machine, as Detectron2's `launch` does it on GPUs."""
+    torch.distributed.init_process_group(backend, rank=rank, world_size=sum(map(len, machines)), **where)
+    for ranks in machines:
+        group = torch.distributed.new_group(ranks)  # by every process, in the same order
+        if rank in ranks:
+            comm._LOCAL_PROCESS_GROUP = group
+    comm.synchronize()
+
+
+def _leave() -> None:
+    gc.collect()  # models that still refer to the group would otherwise end its threads only with the interpreter
+    torch.distributed.destroy_process_group()
+    comm._LOCAL_PROCESS_GROUP = None
+
+
 def _launch_on_cpu(
     function: Callable[..., None],
     num_processes: int,
@@ -88,7 +158,7 @@ def _launch_on_cpu(
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     torch.multiprocessing.spawn(
         _cpu_process,
-        args=(function, machine_rank * num_processes, num_processes, num_machines * num_processes, dist_url, args),
+        args=(function, machine_rank, num_processes, num_machines, dist_url, args),
         nprocs=num_processes,
     )
 
@@ -96,19 +166,17 @@ def _launch_on_cpu(
 def _cpu_process(
     local_rank: int,
     function: Callable[..., None],
-    first_rank: int,
+    machine_rank: int,
     num_processes: int,
-    world_size: int,
+    num_machines: int,
     dist_url: str,
     args: tuple[Any, ...],
 ) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
-    torch.distributed.init_process_group(
-        "gloo", init_method=dist_url, rank=first_rank + local_rank, world_size=world_size
-    )
+    machines = [range(first, first + num_processes) for first in range(0, num_machines * num_processes, num_processes)]
+    _join("gloo", rank=machines[machine_rank][local_rank], machines=machines, init_method=dist_url)
     function(*args)
-    gc.collect()  # models that still refer to the group would otherwise end its threads only with the interpreter
-    torch.distributed.destroy_process_group()
+    _leave()
 
 
 def _run_and_report(function: Callable[..., None], folder: Path, *args: Any) -> None:
@@ -125,11 +193,7 @@ def _run_and_report(function: Callable[..., None], folder: Path, *args: Any) -> 
         with suppress(OSError):  # there is an earlier error, or the parent is gone after Ctrl-C
             own.write_bytes(_pickled(error, text))
             os.link(own, folder / FIRST_ERROR)
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not by the interpreter's own end, which waits for threads, and these perhaps for the other processes.
-        os._exit(1)
+        _end(1)
 
 
 def _pickled(error: BaseException, text: str) -> bytes:

@@ -44,19 +44,20 @@ def argument_parser(examples: str) -> argparse.ArgumentParser:
         examples: printed below its `--help`.
 
     Returns:
-        Detectron2's parser, whose `--dist-url` is "auto" by default.
+        Detectron2's parser, whose `--dist-url` is "auto" by default, and `--num-gpus` None, which `setup` makes 1.
     """
     parser = default_argument_parser(epilog=examples)
-    parser.set_defaults(dist_url="auto")
+    parser.set_defaults(dist_url="auto", num_gpus=None)
     add_debug_option(parser)
     return parser
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
+def setup(args: argparse.Namespace, *, gpus: int | None = None) -> CfgNode:
     """Read the config and check, before anything slow begins, that the run can do what it asks for.
 
     Args:
         args: of Detectron2's `default_argument_parser`.
+        gpus: GPUs that this process has to see; as many as `--num-gpus` when omitted.
 
     Returns:
         The config, frozen; MODEL.DEVICE is "cpu" where there is no GPU.
@@ -68,11 +69,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
         ValueError: if the config cannot be read, its values do not fit together, or they are not those of the run to
             resume.
     """
+    if args.num_gpus is None:
+        args.num_gpus = 1
     cfg = load_config(args.config_file, args.opts or [])
     _check_device(cfg.MODEL.DEVICE, processes=args.num_gpus * args.num_machines)
     cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE)
     check_names(cfg)
-    _check_processes(cfg, args)
+    _check_processes(cfg, args, gpus=args.num_gpus if gpus is None else gpus)
     _check_values(cfg, training=not args.eval_only, processes=args.num_gpus * args.num_machines)
     if cfg.LOGGING.WANDB_PROJECT and not args.eval_only:
         import_wandb(cfg.LOGGING.WANDB_PROJECT)  # for its own checks
@@ -162,7 +165,7 @@ def _check_device(device: str, *, processes: int) -> None:
         )
 
 
-def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
+def _check_processes(cfg: CfgNode, args: argparse.Namespace, *, gpus: int) -> None:
     if args.num_gpus < 1 or args.num_machines < 1:
         raise InputError(
             f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1; "
@@ -172,7 +175,7 @@ def _check_processes(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise InputError(f"--machine-rank counts from 0 to --num-machines - 1, got {args.machine_rank}")
     if args.num_machines > 1 and args.dist_url == "auto":
         raise InputError("several machines need --dist-url tcp://FIRST_MACHINE:PORT, the same on all of them")
-    if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
+    if cfg.MODEL.DEVICE.startswith("cuda") and gpus > torch.cuda.device_count():
         raise InputError(f"--num-gpus is {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
 
 
