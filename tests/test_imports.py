@@ -48,6 +48,7 @@ TOP = {
     "data_report",
     "engine",
     "inference",
+    "model_facts",
     "pages",
     "parity",
     "segmenting",
@@ -80,6 +81,7 @@ ALLOWED["build"] = {"checkpoint", "modeling.execution", "modeling.meta_arch"}
 ALLOWED["checkpoint"] -= {"build", "engine", "inference", *COMMANDS}
 ALLOWED["engine"] -= {"inference", *COMMANDS}
 ALLOWED["inference"] -= COMMANDS
+ALLOWED["model_facts"] = {"modeling.backbones"}
 ALLOWED["pages"] = {"visualization"}
 
 LAYERS_LIBRARIES = {"torch", "timm", "einops"}

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -97,6 +98,45 @@ def test_two_processes_train_and_evaluate_like_one(workplace, trained):
     one, two = checkpoint(trained), checkpoint(workplace[0] / "two")
     torch.testing.assert_close(two["model"], one["model"], atol=1e-5, rtol=1e-4)
     assert scores(workplace[0] / "two") == pytest.approx(scores(trained), abs=0.5, nan_ok=True)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_processes_that_train_like_those_of_num_gpus(workplace, trained):
+    folder, environment = workplace
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, *command_line(folder, output="torchrun", **SMOOTH)[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Process 0 of 2 on cpu" in done.stdout
+    torch.testing.assert_close(
+        checkpoint(folder / "torchrun")["model"], checkpoint(trained)["model"], atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_processes_of_srun_find_one_another_and_end_with_one_message(workplace):
+    folder, environment = workplace
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        job = {"SLURM_NTASKS": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    command = command_line(folder, "--num-gpus", "3", output="srun", **SMOOTH)
+    processes = [
+        subprocess.Popen(
+            command,
+            env={**environment, **job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    messages = []
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 1
+        assert "Traceback" not in errors
+        messages.append(errors.splitlines()[-1])
+    assert messages[0].startswith("train_net.py: --num-gpus 3 contradicts srun, which started 2 processes")
+    assert messages[1] == "train_net.py: process 1 ends, because another one did, which said why"
 
 
 def test_weights_are_evaluated_and_predictions_written(workplace, trained):

@@ -85,10 +85,14 @@ def _run_started(process: StartedProcess, args: argparse.Namespace, command: str
     """Run in a process that a launcher has started. The first of each machine checks the arguments for all of them."""
     with errors_in_one_line(command):
         meeting = Meeting(process)
-        args = meeting.arguments(args)
-        gpus = 1 if process.launcher == "srun" else None  # srun may show each process a GPU of its own
-        cfg = meeting.once_per_machine(lambda: setup(args, gpus=gpus))
-        run_joined(run, meeting, device=cfg.MODEL.DEVICE, args=(cfg, args, command))
+
+        def check() -> tuple[argparse.Namespace, CfgNode]:
+            own = meeting.arguments(args)
+            gpus = 1 if process.launcher == "srun" else None  # srun may show each process a GPU of its own alone
+            return own, setup(own, gpus=gpus)
+
+        checked, cfg = meeting.once_per_machine(check)
+        run_joined(run, meeting, device=cfg.MODEL.DEVICE, args=(cfg, checked, command))
 
 
 def run(cfg: CfgNode, args: argparse.Namespace, command: str = COMMAND) -> None:

@@ -28,12 +28,13 @@ from catseg.arguments import file_path
 from catseg.atomic import atomic_path, write_json
 from catseg.config import load_config
 from catseg.console import add_debug_option
+from catseg.model_facts.cost import all_sizes
+from catseg.model_facts.table import MAPS
 from catseg.shapes.demo import TRAINING_STEPS, run_as_command, run_jobs
 from catseg.shapes.generate import generate_shapes
 from catseg.shapes.pretrain_clip import Pretraining, pretrain_clip
 from catseg.shapes.report import COLUMNS, Row, collect_rows
 from catseg.shapes.run import Job
-from catseg.tools.backbone_table import MAPS, all_sizes
 
 CLIP = "default-seed0"  # as `catseg.shapes.demo` names it
 PRETRAINING = Pretraining()

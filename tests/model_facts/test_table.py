@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from catseg.model_facts import cost, table
+from catseg.model_facts.backbones import FACTS
+from catseg.model_facts.cost import all_sizes, build, count_gflops
 from catseg.tools import backbone_table
-from catseg.tools.backbone_facts import FACTS
-from catseg.tools.backbone_table import all_sizes, build, count_gflops, main
+from catseg.tools.backbone_table import main
 
 TINY_VAN = {
     "slim": {"embed_dims": (8, 12, 16, 24), "depths": (1, 1, 1, 1)},
@@ -34,8 +36,9 @@ class Attention(nn.Module):
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry of two small backbones, and a small crop."""
-    monkeypatch.setattr(backbone_table, "all_sizes", lambda: {"VAN": TINY_VAN})
-    monkeypatch.setattr(backbone_table, "CROP", 64)
+    for module in (cost, backbone_table):
+        monkeypatch.setattr(module, "all_sizes", lambda: {"VAN": TINY_VAN})
+    monkeypatch.setattr(table, "CROP", 64)
 
 
 def table_rows(text: str) -> list[list[str]]:
