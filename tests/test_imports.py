@@ -81,6 +81,7 @@ ALLOWED["build"] = {"checkpoint", "modeling.execution", "modeling.meta_arch"}
 ALLOWED["checkpoint"] -= {"build", "engine", "inference", *COMMANDS}
 ALLOWED["engine"] -= {"inference", *COMMANDS}
 ALLOWED["inference"] -= COMMANDS
+ALLOWED["model_facts"] = {"modeling.backbones"}
 ALLOWED["pages"] = {"visualization"}
 ALLOWED["model_facts"] = {"modeling.backbones"}
 

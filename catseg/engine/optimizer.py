@@ -98,8 +98,8 @@ def check_optimizer(cfg: CfgNode) -> None:
     """Check the keys of SOLVER that `build_optimizer` reads.
 
     Raises:
-        ValueError: if SOLVER.OPTIMIZER or CLIP_GRADIENTS.CLIP_TYPE is unknown, or a number cannot be used or would
-            have no effect.
+        ValueError: if SOLVER.OPTIMIZER or CLIP_GRADIENTS.CLIP_TYPE is unknown, or a number cannot be used or would have
+            no effect.
     """
     solver = cfg.SOLVER
     if solver.OPTIMIZER not in OPTIMIZERS:

@@ -23,7 +23,7 @@ def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
     """Build the schedule that Detectron2 has for the keys of SOLVER.
 
     Raises:
-        ValueError: if it has none, or SOLVER.MAX_ITER is below 1.
+        ValueError: if it has none, or not for these numbers.
     """
     check_at_least(1, {"SOLVER.MAX_ITER": cfg.SOLVER.MAX_ITER})
     keys = ("GAMMA", "STEPS", "WARMUP_FACTOR", "WARMUP_ITERS")

@@ -28,7 +28,7 @@ from catseg.engine.hooks import check_checkpoints
 from catseg.engine.optimizer import check_optimizer
 from catseg.engine.resuming import CONFIG_FILE, check_resumable, report_changes, write_config
 from catseg.engine.schedule import check_schedule
-from catseg.engine.training_data import check_batches, check_scaling, check_training_sets
+from catseg.engine.training_data import check_batches, check_training_sets
 from catseg.engine.training_step import step_options
 from catseg.engine.wandb_writer import import_wandb
 from catseg.errors import InputError
@@ -200,7 +200,6 @@ def _check_values(cfg: CfgNode, *, training: bool, processes: int) -> None:
         step_options(cfg)
         check_checkpoints(cfg)
         check_batches(cfg, processes=processes)
-        check_scaling(cfg)
 
 
 def _check_data(cfg: CfgNode, *, training: bool) -> None:

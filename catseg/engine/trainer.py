@@ -24,7 +24,7 @@ from catseg.engine.hooks import EvaluationHook, build_checkpoint_hook
 from catseg.engine.optimizer import build_optimizer
 from catseg.engine.report import ReportHook
 from catseg.engine.schedule import build_schedule
-from catseg.engine.training_data import build_train_loader, check_scaling
+from catseg.engine.training_data import build_train_loader, check_reference
 from catseg.engine.training_step import TrainingStep, step_options
 from catseg.engine.wandb_writer import WandbWriter
 from catseg.errors import NotFiniteError, RunError
@@ -43,8 +43,8 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        check_reference(cfg)
         TrainerBase.__init__(self)  # Detectron2's own constructor builds parts that know no CPU and no resuming
-        check_scaling(cfg)
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)

@@ -18,8 +18,9 @@ def check_batches(cfg: CfgNode, *, processes: int) -> None:
 
     Raises:
         ValueError: if SOLVER.IMS_PER_BATCH is no multiple of `processes`, images of different sizes would be in a
-            batch, or DATALOADER has values that cannot be used.
+            batch, or SOLVER.REFERENCE_WORLD_SIZE or DATALOADER cannot be used.
     """
+    check_reference(cfg)
     check_at_least(0, {"DATALOADER.NUM_WORKERS": cfg.DATALOADER.NUM_WORKERS})
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         raise InputError(f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, expected 'TrainingSampler'")
@@ -36,17 +37,17 @@ def check_batches(cfg: CfgNode, *, processes: int) -> None:
         )
 
 
-def check_scaling(cfg: CfgNode) -> None:
-    """Check what Detectron2 scales a config by for another number of processes than the one that it is made for.
+def check_reference(cfg: CfgNode) -> None:
+    """Check what Detectron2 scales a config by for another number of processes.
 
     Raises:
         ValueError: if SOLVER.REFERENCE_WORLD_SIZE does not divide SOLVER.IMS_PER_BATCH.
     """
-    reference, batch_size = cfg.SOLVER.REFERENCE_WORLD_SIZE, cfg.SOLVER.IMS_PER_BATCH
-    if reference < 0 or (reference and batch_size % reference):
+    size, batch = cfg.SOLVER.REFERENCE_WORLD_SIZE, cfg.SOLVER.IMS_PER_BATCH
+    if size < 0 or (size and batch % size):
         raise InputError(
-            f"SOLVER.REFERENCE_WORLD_SIZE is {reference}, expected 0 or a number of processes that divides "
-            f"SOLVER.IMS_PER_BATCH {batch_size}"
+            f"SOLVER.REFERENCE_WORLD_SIZE is {size}, expected 0 or a number of processes that divides "
+            f"SOLVER.IMS_PER_BATCH {batch}"
         )
 
 
