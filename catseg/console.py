@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from catseg.errors import UserError
+from catseg.errors import InputError, UserError
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+_WRONG_USE = (InputError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +56,13 @@ def shows_traceback(error: BaseException) -> bool:
 
 
 @contextmanager
-def errors_in_one_line(command: str, *, interrupted: str | None = None) -> Iterator[None]:
+def errors_in_one_line(command: str, *, interrupted: str | None = None, wrong_use: int | None = None) -> Iterator[None]:
     """Show errors inside the block as this module says, and leave the process with status 1.
 
     Args:
         command: name of the command, which the line begins with.
         interrupted: what to say after Ctrl-C, which leaves the process with status 130; None leaves it to the caller.
+        wrong_use: the status instead, after values that cannot be used and files that are not there; None for 1.
 
     Raises:
         SystemExit: for errors that the user can mend, unless every traceback is asked for, and after Ctrl-C.
@@ -77,7 +79,10 @@ def errors_in_one_line(command: str, *, interrupted: str | None = None) -> Itera
         _log_to_file(error)
         if shows_traceback(error):
             raise
-        sys.exit(f"{command}: {one_line(error)}")
+        if wrong_use is None or not isinstance(error, _WRONG_USE):
+            sys.exit(f"{command}: {one_line(error)}")
+        sys.stderr.write(f"{command}: {one_line(error)}\n")
+        sys.exit(wrong_use)
 
 
 class _NoUserTracebacks(logging.Filter):

@@ -191,6 +191,10 @@ def _why_suffix_unreadable(suffix: str) -> str:
     return next((reason for reason, suffixes in _REASONS.items() if suffix.lower() in suffixes), "")
 
 
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+)
+
 _PLUGINS = {"pillow_heif": ".heic", "pillow_avif": ".avif"}  # each with a suffix that it is for
 _BEGINNING = 64  # bytes of a file that tell what it is
 _POINTERS = {  # in lower case
@@ -211,10 +215,7 @@ _REASONS = {
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef"),
         *(".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
     },
-    "a video: extract its frames as images": {
-        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm"),
-        ".wmv",
-    },
+    "a video: extract its frames as images": VIDEO_SUFFIXES,
     "no pixels but drawing commands: export it as PNG": {".ai", ".emf", ".eps", ".pdf", ".ps", ".svg", ".wmf"},
     "JPEG XL is not read: convert it to PNG": {".jxl"},
     "OpenEXR is not read: convert it to TIFF or PNG": {".exr"},

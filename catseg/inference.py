@@ -53,12 +53,7 @@ class Predictor:
             FileNotFoundError: if the config file or the weights do not exist.
             ValueError: if config, options, weights or classes are not usable, or the data set is not known.
         """
-        cfg = load_config(config_file, options)
-        vocabulary = _default_classes(cfg) if classes is None else load_vocabulary(classes)
-        module, trained = build_model(cfg, cfg.MODEL.WEIGHTS)
-        if not trained:
-            logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
-        return cls(CATSegModel(module, cfg, name=str(config_file), classes=vocabulary, trained=trained))
+        return cls(model_from_config(config_file, options, classes))
 
     @property
     def model(self) -> CATSeg:
@@ -105,6 +100,18 @@ class Predictor:
             ValueError: if there are none, or they cannot be encoded.
         """
         self._model.encode_classes(context=None)
+
+
+def model_from_config(
+    config_file: str | Path, options: Sequence[str] = (), classes: VocabularySource | None = None
+) -> CATSegModel:
+    """Build the model that a predictor wraps. Arguments and errors as `Predictor.from_config`."""
+    cfg = load_config(config_file, options)
+    vocabulary = _default_classes(cfg) if classes is None else load_vocabulary(classes)
+    module, trained = build_model(cfg, cfg.MODEL.WEIGHTS)
+    if not trained:
+        logger.warning("MODEL.WEIGHTS %r holds no trained CAT-Seg: the results are random", cfg.MODEL.WEIGHTS)
+    return CATSegModel(module, cfg, name=str(config_file), classes=vocabulary, trained=trained)
 
 
 def _default_classes(cfg: CfgNode) -> Vocabulary | None:

@@ -10,8 +10,13 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from catseg.segmenting.inputs import InputImage, describe_left_out, find_images
+
+if TYPE_CHECKING:
+    from catseg.api.model import CATSegModel, SegmentOptions
+    from catseg.segmenting.job import Job
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -126,27 +131,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, images: Sequence[InputImage], left_out: Mapping[str, str]) -> int:
     # Takes seconds to import, which --help and a wrong path do not wait for.
     from catseg.console import one_line, shows_traceback
-    from catseg.segmenting.job import Job, OutputError
+    from catseg.segmenting.job import OutputError
 
     try:
-        job = Job(
-            config_file=args.config_file,
-            options=args.opts,
-            classes=args.classes,
-            images=images,
-            left_out=left_out,
-            folder=args.output,
-            image_format=args.format,
-            side_by_side=args.side_by_side,
-            scores=args.scores,
-        )
+        job = _prepare(args, images)
     except Exception as error:
         if shows_traceback(error):
             raise
         logger.error("%s", one_line(error))
         return WRONG_USE
     try:
-        job.run(skip_existing=args.skip_existing)
+        about = {"config_file": args.config_file, "left_out": left_out}
+        job.run(images, about=about, skip_existing=args.skip_existing)
     except KeyboardInterrupt:
         logger.error("interrupted; %d of %d images are done, --skip-existing goes on", len(job.done), len(images))
         return INTERRUPTED
@@ -159,6 +155,36 @@ def _run(args: argparse.Namespace, images: Sequence[InputImage], left_out: Mappi
     if left_out:
         logger.warning("%s", describe_left_out(left_out))
     return FAILED if job.failed else DONE
+
+
+def _prepare(args: argparse.Namespace, images: Sequence[InputImage]) -> "Job":
+    """Make the output folder, build the model and encode the class names."""
+    from catseg.errors import InputError
+    from catseg.segmenting.job import Job
+    from catseg.segmenting.results import SHARES, ResultFolder
+
+    kinds = ["overlay", "labels", SHARES]
+    kinds += ["side by side"] * args.side_by_side + ["scores", "confidence", "class scores"] * args.scores
+    results = ResultFolder(args.output, images, kinds, args.format)
+    model = _build(args)
+    if model.classes is None:
+        raise InputError("the config names no test set to take the classes from: give --classes")
+    options: SegmentOptions = {"threshold": 0.0, "context": None, "keep_probabilities": args.scores}
+    return Job(model, model.classes, results, options=options)
+
+
+def _build(args: argparse.Namespace) -> "CATSegModel":
+    from catseg.inference import model_from_config
+
+    try:
+        return model_from_config(args.config_file, args.opts, args.classes)
+    except FileNotFoundError as error:
+        if "MODEL.WEIGHTS" in args.opts or "MODEL.WEIGHTS" not in str(error):
+            raise
+        raise FileNotFoundError(
+            "the demo needs trained weights: give them by --opts MODEL.WEIGHTS model.pth, or catseg://v1-large "
+            f"(those of {args.config_file}, which training starts from, are not at hand either: {error})"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ TOP = {
     "benchmark",
     "build",
     "checkpoint",
+    "cli",
     "data_report",
     "engine",
     "inference",
@@ -55,7 +56,7 @@ TOP = {
     "shapes",
     "tools",
 }
-COMMANDS = {"benchmark", "data_report", "parity", "shapes", "tools"}
+COMMANDS = {"benchmark", "cli", "data_report", "parity", "shapes", "tools"}
 
 # Which groups a group may import, besides itself and the leaves. "modeling" is the package's __init__, and "catseg" the
 # top package's; importing `catseg` alone, for its version, is free to all.
@@ -77,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["api"] |= {"modeling.execution"}
 ALLOWED["config"] = {"modeling"}  # when it is called, to register the network
+ALLOWED["__main__"] = {"cli"}
 ALLOWED["build"] = {"checkpoint", "modeling.execution", "modeling.meta_arch"}
 ALLOWED["checkpoint"] -= {"build", "engine", "inference", *COMMANDS}
 ALLOWED["engine"] -= {"inference", *COMMANDS}

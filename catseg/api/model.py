@@ -21,7 +21,7 @@ from catseg.api.inputs import ImageLike, ImagesLike, ImageSource, image_sources,
 from catseg.api.result import Found, Result
 from catseg.api.streaming import batched, map_ahead
 from catseg.build import usable_device
-from catseg.console import one_line
+from catseg.console import one_line, shows_traceback
 from catseg.data.inference_sample import inference_resize, inference_sample
 from catseg.errors import InputError
 from catseg.modeling.clip.prompt_templates import prompt_templates
@@ -32,6 +32,8 @@ from catseg.vocabulary import Vocabulary, VocabularySource, load_vocabulary
 
 THRESHOLD = 0.5  # see `CATSegModel.segment`
 READING_THREADS = 2
+
+logger = logging.getLogger(__name__)
 
 Device = str | torch.device
 
@@ -437,6 +439,8 @@ class CATSegModel:
     def _failed(self, source: Path | None, error: Exception, options: _Options) -> Result:
         if options.on_error == "raise":
             raise error
+        if shows_traceback(error):
+            logger.error("%s", source or "an image", exc_info=error)
         reason = one_line(error) or f"{type(error).__name__}: {error}"
         return Result(names=options.names, source=source, error=reason)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catseg.errors import InputError
 from catseg.file_names import result_names
-from catseg.image_files import image_suffixes, why_unreadable
+from catseg.image_files import VIDEO_SUFFIXES, image_suffixes, why_unreadable
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # of file managers, as are names with "._" on macOS
 _SUBFOLDER, _LOOP = "a folder: --recursive goes into it", "a link to a folder that holds this one"
@@ -17,18 +17,24 @@ _NAMED = 3  # files of one reason that a message names
 
 @dataclass(frozen=True)
 class InputImage:
-    """One image to segment.
+    """One image, or video, to segment.
 
     Attributes:
         path: the file.
         name: what its results are called: a path relative to the output folder, without suffix.
+        content: that of the file, if it is none on disk.
+        is_video: whether it is a video or camera.
     """
 
     path: Path
     name: str
+    content: bytes | None = None
+    is_video: bool = False
 
 
-def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> tuple[list[InputImage], dict[str, str]]:
+def find_images(
+    inputs: Sequence[str], output: Path, *, recursive: bool, videos: bool = False
+) -> tuple[list[InputImage], dict[str, str]]:
     """Expand files, folders and glob patterns into images.
 
     Results keep the path relative to the folder that was given; for a file, its own folder; for a pattern, the folder
@@ -41,6 +47,7 @@ def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> tupl
             files and folders are followed, but no folder is entered twice.
         output: where results go. What lies in it is not taken from a folder that holds it.
         recursive: whether to go into the subfolders of folders; hidden ones apart.
+        videos: whether to take videos, too.
 
     Returns:
         The images, each once, in order of the inputs and by name within; and, by path, why other files and folders are
@@ -51,7 +58,7 @@ def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> tupl
         ValueError: if there is no image, or if `output` is itself a folder that images are taken from.
         OSError: if a folder cannot be listed.
     """
-    search = _Search(output.resolve(), recursive)
+    search = _Search(output.resolve(), recursive, VIDEO_SUFFIXES if videos else frozenset())
     bases = [search.expand(word) for word in inputs]
     images = list(dict.fromkeys(search.images))
     left_out = {str(path): reason for path, reason in search.left_out.items() if path not in images}
@@ -59,7 +66,11 @@ def find_images(inputs: Sequence[str], output: Path, *, recursive: bool) -> tupl
         instead = f": {describe_left_out(left_out)}" if left_out else ""
         raise InputError(f"no images in {', '.join(inputs)}{instead}")
     names = result_names(images, os.path.commonpath(bases))
-    return [InputImage(path, name) for path, name in zip(images, names, strict=True)], left_out
+    found = [
+        InputImage(path, name, is_video=path.suffix.lower() in search.videos)
+        for path, name in zip(images, names, strict=True)
+    ]
+    return found, left_out
 
 
 def describe_left_out(left_out: Mapping[str, str]) -> str:
@@ -82,12 +93,14 @@ class _Search:
     Attributes:
         target: the output folder, resolved.
         recursive: whether to go into subfolders.
+        videos: the suffixes of videos that are taken.
         images: the files that are taken.
         left_out: why others are not.
     """
 
     target: Path
     recursive: bool
+    videos: frozenset[str]
     images: list[Path] = field(default_factory=list)
     left_out: dict[Path, str] = field(default_factory=dict)
 
@@ -144,7 +157,7 @@ class _Search:
         return files
 
     def _sort_out(self, files: Iterable[Path]) -> None:
-        suffixes = image_suffixes()
+        suffixes = image_suffixes() | self.videos
         for path in files:
             hidden, image = path.name.startswith("."), path.suffix.lower() in suffixes
             if path.name.startswith("._") or path.name.lower() in _SYSTEM_FILES or (hidden and not image):

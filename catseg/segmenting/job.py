@@ -1,28 +1,37 @@
 """One run: a model, a list of images, and what came of each."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from catseg.api.model import CATSegModel, SegmentOptions
+from catseg.api.result import Result
+from catseg.api.streaming import map_ahead
 from catseg.checkpoint.sources import fetch
-from catseg.config import read_config
 from catseg.console import one_line, shows_traceback
-from catseg.errors import InputError
-from catseg.inference import Predictor
 from catseg.segmenting.inputs import InputImage
-from catseg.segmenting.results import OutputError, ResultFolder
+from catseg.segmenting.results import OutputError, ResultFolder, describe
+from catseg.segmenting.video_job import segment_video
+from catseg.vocabulary import Vocabulary, load_vocabulary
 
 __all__ = ["Job", "OutputError"]
 
-logger = logging.getLogger("demo")
+Report = Callable[[Mapping[str, Any]], None]
+
+logger = logging.getLogger(__name__)
+
+
+def _no_report(record: Mapping[str, Any]) -> None:
+    """Tell nobody."""
 
 
 class Job:
-    """Segments images one by one and goes on after those that fail.
+    """Segments images and videos one by one and goes on after those that fail.
 
     Attributes:
         done: the record of each image that is done: see `ResultFolder.save`.
@@ -31,96 +40,130 @@ class Job:
 
     def __init__(
         self,
+        model: CATSegModel,
+        classes: Vocabulary,
+        results: ResultFolder | None,
         *,
-        config_file: str,
-        options: Sequence[str],
-        classes: str | None,
-        images: Sequence[InputImage],
-        left_out: Mapping[str, str],
-        folder: Path,
-        image_format: str,
-        side_by_side: bool,
-        scores: bool,
+        options: SegmentOptions,
+        writers: int = 2,
+        frames: int | None = None,
     ) -> None:
-        """Build the model, encode the class names and make the output folder.
+        """Encode the class names, and tell the folder what the results depend on.
 
         Args:
-            config_file: a YAML file.
-            options: config overrides, as a flat list.
-            classes: what to look for, as `catseg.vocabulary.load_vocabulary` takes it; None for the config's test set.
-            images: what to segment.
-            left_out: why other files are not, by path, for the summary.
-            folder: where results go.
-            image_format: suffix of the result images, without dot.
-            side_by_side: whether to write image and overlay in one image.
-            scores: whether to write probabilities.
+            model: what segments.
+            classes: what to look for.
+            results: where results go; None writes none.
+            options: of `CATSegModel.segment`.
+            writers: threads that write results while the next images are segmented.
+            frames: of each video, at most; None for all.
 
         Raises:
-            FileNotFoundError: if the config, the weights or the class file do not exist.
-            ValueError: if config, options, weights or classes are not usable.
+            ValueError: if the classes cannot be encoded, which would fail once for each image.
             OSError: if the folder cannot be made.
         """
         self.done: list[dict[str, Any]] = []
         self.failed: dict[str, str] = {}
-        self._images = images
-        self._scores = scores
-        cfg = read_config(config_file, options).cfg  # what it notes is logged by the predictor
-        self._results = ResultFolder(
-            folder, images, image_format=image_format, side_by_side=side_by_side, scores=scores
-        )
-        self._predictor = _predictor(config_file, options, classes)
-        if self._predictor.classes is None:
-            raise InputError("the config names no test set to take the classes from: give --classes")
-        self._classes: tuple[str, ...] = self._predictor.classes
-        self._predictor.encode_classes()  # what cannot be encoded would fail once for each image
-        self._about = {
-            "config_file": config_file,
-            "weights": cfg.MODEL.WEIGHTS,
-            "trained": self._predictor.trained,
-            "classes": self._classes,
-            "left_out": left_out,
-        }
-        weights = cfg.MODEL.WEIGHTS and str(fetch(cfg.MODEL.WEIGHTS))
-        self._results.use_settings([cfg.dump(), self._classes], files=[weights])
+        self._model = model
+        self._classes = classes
+        self._results = results
+        self._options = options
+        self._writers = writers
+        self._frames = frames
+        background = options.get("background")
+        self._names = classes if background is None else load_vocabulary([*classes.synonyms, background])
+        model.encode_classes(classes, context=options.get("context", "training"))
+        self._weights = model.config.MODEL.WEIGHTS
+        if results is not None:
+            weights = self._weights and str(fetch(self._weights))
+            results.prepare([model.config.dump(), classes, options, frames], files=[weights])
 
-    def run(self, *, skip_existing: bool) -> None:
+    def run(
+        self,
+        images: Sequence[InputImage],
+        *,
+        about: Mapping[str, Any],
+        skip_existing: bool = False,
+        report: Report = _no_report,
+    ) -> None:
         """Do all images, then write the summary of them.
 
         Args:
+            images: what to segment.
+            about: what the summary says of the run, beside `weights`, `trained` and `classes`.
             skip_existing: whether to leave out what an earlier run did with the same settings.
+            report: is called, in order, with the record of each image, of each frame of a video, and with `input` and
+                `error` of what failed.
 
         Raises:
             OutputError: if the results cannot be written.
         """
+        earlier = {}
+        if skip_existing and self._results is not None:
+            earlier = {image: record for image in images if (record := self._results.finished(image))}
+        outcomes = self._outcomes([image for image in images if image not in earlier], report)
         with logging_redirect_tqdm():
-            for image in tqdm(self._images, unit="image", disable=None):
-                self._do(image, skip_existing)
-        self._results.write_summary(self._about, self.done, self.failed)
+            for image in tqdm(images, unit="image", disable=None):
+                outcome = earlier[image] if image in earlier else next(outcomes)
+                self._keep(image, outcome)
+                if isinstance(outcome, str):
+                    report({"input": str(image.path), "error": self.failed[str(image.path)]})
+                elif not image.is_video:  # which was reported frame by frame
+                    report({key: value for key, value in outcome.items() if key != "settings"})
+        if self._results is not None:
+            own = {"weights": self._weights, "trained": self._model.trained, "classes": self._names}
+            self._results.write_summary({**about, **own}, self.done, self.failed)
 
-    def _do(self, image: InputImage, skip_existing: bool) -> None:
-        record = self._results.finished(image) if skip_existing else None
+    def _keep(self, image: InputImage, outcome: dict[str, Any] | str) -> None:
+        if isinstance(outcome, str):
+            self.failed[str(image.path)] = outcome.removeprefix(str(image.path)).lstrip(": ")
+        else:
+            self.done.append(outcome)
+
+    def _outcomes(self, images: Sequence[InputImage], report: Report) -> Iterator[dict[str, Any] | str]:
+        """Yield, of each image in order, its record, or why there is none."""
+        for video, group in groupby(images, key=lambda image: image.is_video):
+            if video:
+                yield from (self._video(image, report) for image in group)
+            else:
+                yield from self._images(list(group))
+
+    def _images(self, images: Sequence[InputImage]) -> Iterator[dict[str, Any] | str]:
+        given = (image.path if image.content is None else image.content for image in images)
+        found = zip(images, self._model.segment(given, self._classes, **self._options), strict=True)
+        return map_ahead(self._save, found, threads=self._writers, ahead=2 * self._writers)
+
+    def _save(self, found: tuple[InputImage, Result]) -> dict[str, Any] | str:
+        image, result = found
+        if result.error is not None:
+            return result.error
+        if self._results is None:
+            return describe(image, result)
         try:
-            if record is None:
-                result = self._predictor(image.path, class_scores=self._scores)
-                record = self._results.save(image, result)
+            return self._results.save(image, result)
         except OutputError:
             raise
         except Exception as error:  # whatever is wrong with one image, the others are done
-            reason = one_line(error) or f"{type(error).__name__}: {error}"
-            self.failed[str(image.path)] = reason.removeprefix(str(image.path)).lstrip(": ")
-            if shows_traceback(error):
-                logger.error("%s", image.path, exc_info=True)
-        else:
-            self.done.append(record)
+            return _reason(image.path, error)
 
-
-def _predictor(config_file: str, options: Sequence[str], classes: str | None) -> Predictor:
-    try:
-        return Predictor.from_config(config_file, options, classes=classes)
-    except FileNotFoundError as error:
-        if "MODEL.WEIGHTS" in options or "MODEL.WEIGHTS" not in str(error):
+    def _video(self, video: InputImage, report: Report) -> dict[str, Any] | str:
+        try:
+            return segment_video(
+                self._model,
+                video,
+                self._classes,
+                self._results,
+                options=self._options,
+                limit=self._frames,
+                report=report,
+            )
+        except OutputError:
             raise
-        raise FileNotFoundError(
-            "the demo needs trained weights: give them by --opts MODEL.WEIGHTS model.pth, or catseg://v1-large "
-            f"(those of {config_file}, which training starts from, are not at hand either: {error})"
-        ) from error
+        except Exception as error:
+            return _reason(video.path, error)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if shows_traceback(error):
+        logger.error("%s", path, exc_info=error)
+    return one_line(error) or f"{type(error).__name__}: {error}"

@@ -3,7 +3,8 @@
 import errno
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from catseg.pages.gallery import write_gallery
 from catseg.segmenting.inputs import InputImage
 from catseg.visualization import save_image, side_by_side
 
+SHARES = "shares"
+_SUFFIXES = {"labels": "png", "scores": "npz", "coco": "json", "labelme": "json", SHARES: "json"}  # of other kinds: any
+_RECORDS = ".catseg"  # folder of the records of images whose shares are not asked for
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
@@ -25,43 +29,39 @@ class OutputError(Exception):
 class ResultFolder:
     """Names and writes the results of each image, and finds those of an earlier run."""
 
-    def __init__(
-        self, folder: Path, images: Sequence[InputImage], *, image_format: str, side_by_side: bool, scores: bool
-    ) -> None:
-        """Make the folder.
+    def __init__(self, folder: Path, images: Sequence[InputImage], kinds: Collection[str], image_format: str) -> None:
+        """Name the results; the folder is made by `prepare`.
 
         Args:
             folder: where results go.
             images: those that results will be written for.
+            kinds: of results: see `write_result`; and `shares`, the record of each image.
             image_format: suffix of the result images, without dot.
-            side_by_side: whether to write image and overlay in one image.
-            scores: whether to write probabilities.
 
         Raises:
             ValueError: if a result would replace an image.
-            OSError: if the folder cannot be made.
         """
         self._folder = folder
-        self._kinds = {"overlay": image_format, "labels": "png"}
-        if side_by_side:
-            self._kinds["side by side"] = image_format
-        if scores:
-            self._kinds |= {"scores": "npz", "confidence": image_format, "class scores": image_format}
+        self._kinds = {kind: _SUFFIXES.get(kind, image_format) for kind in kinds if kind != SHARES}
+        self._records = folder if SHARES in kinds else folder / _RECORDS
         self._settings: list[Any] = []
         inputs = {source.path for source in images}
         for source in images:
             for file in self._files(source).values():
                 if folder.resolve() / file in inputs:
                     raise InputError(f"the result {folder / file} would replace an image: choose another --output")
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def use_settings(self, settings: Sequence[Any], *, files: Sequence[str]) -> None:
-        """Say what the results depend on, beside the image.
+    def prepare(self, settings: Sequence[Any], *, files: Sequence[str]) -> None:
+        """Make the folder, and note what the results depend on, beside the image.
 
         Args:
             settings: values that JSON can hold.
             files: files that were read; "" for none.
+
+        Raises:
+            OSError: if the folder cannot be made.
         """
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._settings = [*settings, *(_file_state(Path(file)) if file else None for file in files)]
 
     def save(self, source: InputImage, result: Result) -> dict[str, Any]:
@@ -72,26 +72,27 @@ class ResultFolder:
             result: with class scores, if scores are to be written.
 
         Returns:
-            What is known of the image: `name`, `input`, `width`, `height`; `classes`, from name to share of the
-            pixels; `mean_confidence`; `files`, from kind to path relative to the folder; `settings`, a fingerprint.
+            What `describe` does; `files`, from kind to path relative to the folder; `settings`, a fingerprint.
 
         Raises:
             OutputError: if nothing can be written to the folder.
             OSError: if this image's results cannot be written.
         """
         files = self._files(source)
-        record = {
-            "name": Path(source.name).with_name(source.path.name).as_posix(),
-            "input": str(source.path),
-            "width": result.labels.shape[1],
-            "height": result.labels.shape[0],
-            "classes": result.share(),
-            "mean_confidence": float(result.scores.mean()),
-            "files": files,
-            "settings": self._fingerprint(source),
-        }
-        with _output_errors():
-            self._write(result, {kind: self._folder / file for kind, file in files.items()})
+        with output_errors():
+            write_result(result, {kind: self._folder / file for kind, file in files.items()})
+        return self.record(source, describe(source, result), files)
+
+    def record(self, source: InputImage, about: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+        """Write down that an input is done, and return its record.
+
+        Args:
+            source: the input.
+            about: what is known of it.
+            files: from kind to path relative to the folder.
+        """
+        record = {**about, "files": files, "settings": self._fingerprint(source)}
+        with output_errors():
             write_json(self._record_file(source), record)
         return record
 
@@ -100,15 +101,32 @@ class ResultFolder:
         try:
             record = json.loads(self._record_file(source).read_text(encoding="utf-8"))
             same = record["settings"] == self._fingerprint(source)
-            whole = all((self._folder / file).is_file() for file in record["files"].values())
+            whole = all((self._folder / file).exists() for file in record["files"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return record if same and whole else None
 
+    def path(self, file: str) -> Path:
+        """Return where a file of a record is."""
+        return self._folder / file
+
+    def frame_files(self, video: InputImage, number: int) -> dict[str, Path]:
+        """Return what is written of one frame of a video: all but the drawings, which become a video again."""
+        return {
+            kind: self._folder / video.name / f"{number:06d}_{kind}.{suffix}"
+            for kind, suffix in self._kinds.items()
+            if kind != "overlay"
+        }
+
+    @property
+    def has_overlays(self) -> bool:
+        """Whether drawings are written."""
+        return "overlay" in self._kinds
+
     def write_summary(
         self, about: Mapping[str, Any], records: Sequence[Mapping[str, Any]], failed: Mapping[str, str]
     ) -> None:
-        """Write `summary.json` and `index.html`.
+        """Write `summary.json` and `index.html`, which shows the overlays if there are some.
 
         Args:
             about: the run: at least `classes` and `trained`.
@@ -118,36 +136,76 @@ class ResultFolder:
         Raises:
             OutputError: if nothing can be written to the folder.
         """
-        with _output_errors():
+        with output_errors():
             write_json(self._folder / "summary.json", {**about, "pictures": records, "failed": failed})
-            write_gallery(
-                self._folder / "index.html", records, about["classes"], failed=failed, trained=about["trained"]
-            )
-
-    def _write(self, result: Result, files: Mapping[str, Path]) -> None:
-        overlay = result.overlay()
-        save_image(files["overlay"], overlay)
-        result.save_labels(files["labels"])
-        if "side by side" in files:
-            save_image(files["side by side"], side_by_side([result.image, overlay], ["image", "classes"]))
-        if "scores" in files:
-            result.save_scores(files["scores"])
-            save_image(files["confidence"], result.confidence_image())
-            save_image(files["class scores"], result.class_scores_image())
+            if self.has_overlays:
+                write_gallery(
+                    self._folder / "index.html", records, about["classes"], failed=failed, trained=about["trained"]
+                )
 
     def _files(self, source: InputImage) -> dict[str, str]:
         return {kind: f"{source.name}_{kind.replace(' ', '_')}.{suffix}" for kind, suffix in self._kinds.items()}
 
     def _record_file(self, source: InputImage) -> Path:
-        return self._folder / f"{source.name}_shares.json"
+        return self._records / f"{source.name}_{SHARES}.json"
 
     def _fingerprint(self, source: InputImage) -> str:
-        text = json.dumps([self._settings, self._kinds, _file_state(source.path)])
+        state = hashlib.sha256(source.content).hexdigest() if source.content is not None else _file_state(source.path)
+        text = json.dumps([self._settings, self._kinds, state])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def describe(source: InputImage, result: Result) -> dict[str, Any]:
+    """Return what is known of a segmented image.
+
+    Returns:
+        `name`, `input`, `width`, `height`; `classes`, from name to share of the pixels; `mean_confidence`.
+    """
+    height, width = result.labels.shape
+    return {
+        "name": Path(source.name).with_name(source.path.name).as_posix(),
+        "input": str(source.path),
+        "width": width,
+        "height": height,
+        "classes": result.share(),
+        "mean_confidence": float(result.scores.mean()),
+    }
+
+
+def write_result(result: Result, files: Mapping[str, Path]) -> None:
+    """Write results of one image.
+
+    Args:
+        result: what was found in it; for the scores, with probabilities.
+        files: from kind, which is `overlay`, `labels`, `side by side`, `scores`, `confidence`, `class scores`, `coco`
+            or `labelme`, to the file that is written.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    drawn = result.overlay() if files.keys() & {"overlay", "side by side"} else None
+    for kind, path in files.items():
+        if kind == "overlay" and drawn is not None:
+            save_image(path, drawn)
+        elif kind == "side by side" and drawn is not None:
+            save_image(path, side_by_side([result.image, drawn], ["image", "classes"]))
+        elif kind == "labelme":
+            write_json(path, {**result.to_labelme(), "imagePath": _from_folder(path.parent, result)})
+        else:
+            _WRITERS[kind](result, path)
+
+
+_WRITERS = {
+    "labels": lambda result, path: result.save_labels(path),
+    "scores": lambda result, path: result.save_scores(path),
+    "confidence": lambda result, path: save_image(path, result.confidence_image()),
+    "class scores": lambda result, path: save_image(path, result.class_scores_image()),
+    "coco": lambda result, path: write_json(path, result.to_coco()),
+}
+
+
 @contextmanager
-def _output_errors() -> Iterator[None]:
+def output_errors() -> Iterator[None]:
     """Turn errors that every further result would meet too, such as a full disk, into `OutputError`."""
     try:
         yield
@@ -155,6 +213,11 @@ def _output_errors() -> Iterator[None]:
         if error.errno not in _HOPELESS:
             raise
         raise OutputError(f"cannot write results: {error}") from error
+
+
+def _from_folder(folder: Path, result: Result) -> str:
+    """Return the path of an image as labelme looks for it: from the folder of the JSON file."""
+    return os.path.relpath(result.source, folder) if result.source else ""
 
 
 def _file_state(path: Path) -> list[int] | None:

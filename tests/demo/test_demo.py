@@ -15,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from catseg import inference
+from catseg.modeling.meta_arch import CATSeg
 from catseg.segmenting import job
 from demo import demo
 from tests.demo.conftest import REPOSITORY
@@ -141,14 +143,14 @@ def test_skip_existing(call, photos, tmp_path):
 
 
 def test_a_failure_in_one_image(call, photos, tmp_path, monkeypatch, caplog):
-    predict = job.Predictor.__call__
+    label_image = CATSeg.label_image
 
-    def out_of_memory(self, image, **options):
-        if image.name == "a.png":
+    def out_of_memory(self, logits):
+        if logits.output_size == (512, 512):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict(self, image, **options)
+        return label_image(self, logits)
 
-    monkeypatch.setattr(job.Predictor, "__call__", out_of_memory)
+    monkeypatch.setattr(CATSeg, "label_image", out_of_memory)
     assert call("--input", photos, "--classes", "cat, dog") == 1
     assert "a.png: OutOfMemoryError: CUDA out of memory" in caplog.text
     assert (tmp_path / "out" / "cat_overlay.png").is_file()
@@ -191,11 +193,11 @@ def test_notes_about_the_config_are_logged_once(photos, tmp_path, monkeypatch, c
 
 
 def test_a_fault_keeps_its_traceback(call, photos, monkeypatch, caplog):
-    monkeypatch.setattr(job.Predictor, "__call__", lambda *_, **__: {}["fault"])
+    monkeypatch.setattr(CATSeg, "label_image", lambda *_: {}["fault"])
     assert call("--input", photos / "cat.png", "--classes", "cat, dog") == 1
     assert "Traceback" in caplog.text
     assert "KeyError: 'fault'" in caplog.text
-    monkeypatch.setattr(job.Predictor, "from_config", lambda *_, **__: {}["fault"])
+    monkeypatch.setattr(inference, "model_from_config", lambda *_, **__: {}["fault"])
     with pytest.raises(KeyError):
         call("--input", photos / "cat.png")
 

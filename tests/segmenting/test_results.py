@@ -15,7 +15,7 @@ from catseg.segmenting.inputs import InputImage
 from catseg.segmenting.results import OutputError, ResultFolder
 from catseg.vocabulary import Vocabulary
 
-ALL = {"overlay", "labels", "side by side", "scores", "confidence", "class scores"}
+ALL = ("overlay", "labels", "side by side", "scores", "confidence", "class scores")
 
 
 @pytest.fixture
@@ -36,15 +36,15 @@ def segmentation():
     return Result(names=Vocabulary(["sofa", "cat"]), found=found)
 
 
-def folder(tmp_path, images, *, settings=("a",), image_format="png", side_by_side=True, scores=True):
-    made = ResultFolder(tmp_path / "out", images, image_format=image_format, side_by_side=side_by_side, scores=scores)
-    made.use_settings(settings, files=["", str(tmp_path / "weights.pth")])
+def folder(tmp_path, images, *, settings=("a",), image_format="png", kinds=(*ALL, "shares")):
+    made = ResultFolder(tmp_path / "out", images, kinds, image_format)
+    made.prepare(settings, files=["", str(tmp_path / "weights.pth")])
     return made
 
 
 def test_all_results(tmp_path, source, segmentation):
     record = folder(tmp_path, [source]).save(source, segmentation)
-    assert set(record["files"]) == ALL
+    assert tuple(record["files"]) == ALL
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
     assert written == {*record["files"].values(), "trip/a_shares.json"}
     assert json.loads((tmp_path / "out/trip/a_shares.json").read_text()) == record
@@ -54,7 +54,7 @@ def test_all_results(tmp_path, source, segmentation):
 
 
 def test_only_what_is_asked_for(tmp_path, source, segmentation):
-    made = folder(tmp_path, [source], image_format="jpg", side_by_side=False, scores=False)
+    made = folder(tmp_path, [source], image_format="jpg", kinds=["overlay", "labels", "shares"])
     assert made.save(source, segmentation)["files"] == {
         "overlay": "trip/a_overlay.jpg",
         "labels": "trip/a_labels.png",
@@ -68,7 +68,7 @@ def test_finished(tmp_path, source, segmentation):
     assert made.finished(source) == record
     assert folder(tmp_path, [source]).finished(source) == record
     assert folder(tmp_path, [source], settings=["b"]).finished(source) is None
-    assert folder(tmp_path, [source], scores=False).finished(source) is None
+    assert folder(tmp_path, [source], kinds=["overlay", "shares"]).finished(source) is None
 
 
 @pytest.mark.parametrize("change", ["image", "weights", "missing", "damaged", "other json"])

@@ -1,0 +1,50 @@
+"""Evaluate a model on benchmarks or on data of your own."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from catseg.arguments import file_path
+from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, resolve
+
+EPILOG = f"""\
+examples:
+  catseg eval --model v2-base --data ade20k_150_test_sem_seg
+  catseg eval --model output/train --data mydata.yaml -o output/eval
+  catseg eval --model v2-large --data voc_2012_test_sem_seg --opts TEST.SLIDING_WINDOW False
+
+Results are those of `train_net.py --eval-only`. `catseg data status` shows which benchmarks are here.
+{HELP}
+"""
+
+SETTINGS = (Setting(MODEL.name, MODEL.help, "v2-base", short=MODEL.short), DEVICE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--data", required=True, nargs="+", metavar="DATA", help="names of benchmarks, or files and folders of your own"
+    )
+    parser.add_argument(
+        *("-o", "--output"), type=file_path, default=Path("output/eval"), help="folder (default: %(default)s)"
+    )
+    parser.add_argument("--unlabelled", metavar="NAME", help="class of the pixels that nobody labelled, or 'ignored'")
+    add_settings(parser, SETTINGS)
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; the last argument"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; return the exit status."""
+    settings = resolve("eval", args, SETTINGS)
+    if args.verbose:
+        sys.stderr.writelines(f"{line}\n" for line in settings)
+
+    from catseg.cli.runs import evaluated_splits, model_words
+    from catseg.engine.command import main
+
+    names, options = evaluated_splits(args.data, unlabelled=args.unlabelled)
+    options |= {"DATASETS.TEST": repr(tuple(names)), "DATASETS.TEST_CLASSES": "", "OUTPUT_DIR": str(args.output)}
+    main(["--eval-only", *model_words(args.model, args.device, options), *args.opts], command="catseg eval")
+    return 0

@@ -1,0 +1,200 @@
+"""Segment images and videos into any classes that are named."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catseg.arguments import file_path, positive
+from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, resolve
+from catseg.errors import InputError
+
+if TYPE_CHECKING:
+    from catseg.segmenting.inputs import InputImage
+    from catseg.segmenting.job import Job
+    from catseg.vocabulary import Vocabulary
+
+KINDS = ("overlay", "labels", "scores", "coco", "labelme", "shares")
+STANDARD_INPUT = "-"
+DEFAULT_MODEL = "v2-base"
+FAILED, INTERRUPTED = 1, 130
+
+EPILOG = f"""\
+examples:
+  catseg segment photos/ "sofa, night sky, cat | kitten" -o out/
+  catseg segment a.jpg 'trip/*.png' "cat, dog" -o out/ --save labels,coco --model shapes
+  catseg segment photos/ classes.txt -o out/ --background other --skip-existing
+  catseg segment photos/ ade20k_150 --json > found.jsonl
+  catseg segment clip.mp4 "road, car, person" -o out/
+  catseg segment camera:0 "person, chair" -o out/ --frames 300
+  cat photo.jpg | catseg segment - "cat, sofa" -o out/
+
+results, for photos/trip/a.jpg:
+  out/trip/a_overlay.png   the image with its classes, their names and a legend                         (overlay)
+  out/trip/a_labels.png    the class number of each pixel, 255 for none (16 bits above 255 classes)     (labels)
+  out/trip/a_scores.npz    probabilities of all classes: "scores", float16, (T, H, W); "names"          (scores)
+  out/trip/a_coco.json     a mask for each class, in COCO's RLE                                         (coco)
+  out/trip/a_labelme.json  polygons for labelme                                                         (labelme)
+  out/trip/a_shares.json   share of the pixels of each class                                            (shares)
+  out/summary.json         the same of all images, and those that failed
+  out/index.html           a page that shows all overlays
+  A video gives out/clip_overlay.mp4, with its frame rate, and with its codec and sound where ffmpeg is installed; all
+  else of its frames goes into out/clip/.
+
+{HELP}
+exit status: 0 all done, 1 some inputs failed (they are listed, the others are done) or results could not be written,
+  2 wrong use, nothing was done, 130 interrupted: files are complete or absent, and --skip-existing goes on from there
+"""
+
+logger = logging.getLogger(__name__)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(KINDS)}, got {text!r}")
+    return kinds
+
+
+def _probability(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a probability from 0 to 1, got {text!r}")
+
+
+SETTINGS = (
+    Setting(MODEL.name, MODEL.help, DEFAULT_MODEL, short=MODEL.short),
+    DEVICE,
+    Setting("save", "what to write, with commas between", ("overlay", "labels", "shares"), _kinds, metavar="KINDS"),
+    Setting("format", "of the overlays", "png", choices=("png", "jpg")),
+    Setting("threshold", "pixels whose class is less probable are nothing; 0 gives all a class", 0.5, _probability),
+    Setting("background", "name of one more class, for the pixels that are nothing", metavar="NAME"),
+    Setting("batch", "images that go through the network together", 1, positive, metavar="N"),
+    Setting("workers", "threads that read images, and as many that write results", 2, positive, metavar="N"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="images, videos, folders with their subfolders, (quoted) patterns; camera:0; - for standard input",
+    )
+    parser.add_argument(
+        "classes",
+        metavar="CLASSES",
+        help='what to look for: "sofa | couch, night sky" ("," between classes, "|" between synonyms), a file (.txt, '
+        ".csv, .json, .yaml), or a shipped vocabulary such as ade20k_150",
+    )
+    parser.add_argument("-o", "--output", type=file_path, metavar="FOLDER", help="where results go; it is made")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each image, or frame of a video")
+    add_settings(parser, SETTINGS)
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out images that are done with the same settings; by default all are done again and replaced",
+    )
+    parser.add_argument("--frames", type=positive, metavar="N", help="of each video or camera, at most")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment everything; return the exit status."""
+    settings = resolve("segment", args, SETTINGS)
+    if args.verbose:
+        sys.stderr.writelines(f"{line}\n" for line in settings)
+    if args.output is None and not args.json:
+        raise InputError("nothing would be kept: say where results go by -o FOLDER, or print them by --json")
+    _check_classes(args.classes)
+
+    from catseg.segmenting.inputs import describe_left_out
+    from catseg.segmenting.job import OutputError
+
+    images, left_out = _inputs(args)
+    job = _prepare(args, images)
+    about = {"model": args.model, "threshold": args.threshold, "background": args.background, "left_out": left_out}
+    where = f"; {args.output}" if args.output else ""
+    try:
+        job.run(images, about=about, skip_existing=args.skip_existing, report=_print if args.json else _silent)
+    except KeyboardInterrupt:
+        hint = ", --skip-existing goes on" if args.output else ""
+        logger.error("interrupted: %d of %d inputs are done%s", len(job.done), len(images), hint)
+        return INTERRUPTED
+    except OutputError as error:
+        logger.error("%s; %d of %d inputs are done", error, len(job.done), len(images))
+        return FAILED
+    logger.info("%d of %d inputs are done%s", len(job.done), len(images), where)
+    for path, reason in job.failed.items():
+        logger.error("%s: %s", path, reason)
+    if left_out:
+        logger.warning("%s", describe_left_out(left_out))
+    return FAILED if job.failed else 0
+
+
+def _check_classes(classes: str) -> None:
+    """Notice that the classes are missing, so that the last input stands in their place."""
+    from catseg.image_files import VIDEO_SUFFIXES, image_suffixes
+
+    path = Path(classes).expanduser()
+    if classes == STANDARD_INPUT or path.is_dir() or path.suffix.lower() in image_suffixes() | VIDEO_SUFFIXES:
+        raise InputError(f"the last word names the classes, but {classes!r} is an input: add them after it")
+
+
+def _inputs(args: argparse.Namespace) -> tuple[list["InputImage"], dict[str, str]]:
+    """Return what to segment, in order of files, cameras and standard input; and what is left out, and why."""
+    from catseg.segmenting.inputs import InputImage, find_images
+    from catseg.segmenting.videos import CAMERA, camera_number
+
+    cameras = [word for word in args.inputs if word.startswith(CAMERA)]
+    words = [word for word in args.inputs if word != STANDARD_INPUT and word not in cameras]
+    output = args.output or Path(os.devnull)
+    found, left_out = find_images(words, output, recursive=True, videos=True) if words else ([], {})
+    found += [InputImage(Path(name), f"camera-{camera_number(name)}", is_video=True) for name in cameras]
+    if STANDARD_INPUT in args.inputs:
+        if sys.stdin.isatty():
+            raise InputError("- reads an image from standard input, which is the terminal: pipe a file in")
+        found.append(InputImage(Path(STANDARD_INPUT), "stdin", content=sys.stdin.buffer.read()))
+    return found, left_out
+
+
+def _prepare(args: argparse.Namespace, images: list["InputImage"]) -> "Job":
+    import catseg
+    from catseg.segmenting.job import Job
+    from catseg.segmenting.results import ResultFolder
+    from catseg.vocabulary import load_vocabulary
+
+    classes: Vocabulary = load_vocabulary(args.classes)
+    results = ResultFolder(args.output, images, args.save, args.format) if args.output else None
+    model = catseg.load(args.model, device=args.device)
+    return Job(
+        model,
+        classes,
+        results,
+        options={
+            "threshold": args.threshold,
+            "background": args.background,
+            "batch": args.batch,
+            "threads": args.workers,
+            "keep_probabilities": results is not None and "scores" in args.save,
+        },
+        writers=args.workers,
+        frames=args.frames,
+    )
+
+
+def _print(record: Mapping[str, Any]) -> None:
+    """Print a line; names that are no valid Unicode are escaped, as JSON can."""
+    sys.stdout.write(json.dumps(record, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _silent(record: Mapping[str, Any]) -> None:
+    """Print nothing."""

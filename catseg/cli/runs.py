@@ -1,0 +1,92 @@
+"""What `catseg train` and `catseg eval` say to the training command: a model, data sets and settings, as its words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from catseg.api.registry import find_model
+from catseg.data.own import register_own
+from catseg.data.registration import register_datasets
+from catseg.errors import InputError
+
+PASSES, FEWEST_STEPS, MOST_STEPS = 30, 200, 8000  # of a training over small data
+EVALUATIONS = 10  # of a training
+LEARNING_RATE = 1e-4  # half of the published training's, which starts from CLIP alone
+
+
+def model_words(model: str, device: str | None, options: Mapping[str, str]) -> list[str]:
+    """Return the words that choose a model, and the options, which come last.
+
+    Args:
+        model: as `catseg.load` takes it.
+        device: as torch names it; None leaves that of the config.
+        options: config key to value.
+
+    Raises:
+        FileNotFoundError, ValueError: as `catseg.load`.
+    """
+    found = find_model(model)
+    chosen = {} if found.weights is None else {"MODEL.WEIGHTS": found.weights}
+    if device is not None:
+        chosen["MODEL.DEVICE"] = device
+    pairs = {**chosen, **options}
+    return ["--config-file", str(found.config_file), *(word for pair in pairs.items() for word in pair)]
+
+
+def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[list[str], dict[str, str]]:
+    """Return the data sets that are evaluated, which are registered if they are one's own, and options for them.
+
+    Of own data it is the test split, or else the validation split.
+    """
+    register_datasets()
+    names, options = [], {}
+    for word in data:
+        if word in DatasetCatalog.list():
+            names.append(word)
+            continue
+        if not Path(word).expanduser().exists():
+            raise InputError(
+                f"no data set is called {word!r}, and no file or folder either; `catseg data list` shows all"
+            )
+        splits = register_own(Path(word).expanduser(), unlabelled=unlabelled)
+        names.append(_split(splits, "test", "val"))
+        options["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"] = str(MetadataCatalog.get(names[-1]).ignore_label)
+    return names, options
+
+
+def training_options(data: str, *, unlabelled: str | None, batch: int, steps: int | None) -> dict[str, str]:
+    """Register own data, and return the options that train on them.
+
+    Args:
+        data: a file or folder.
+        unlabelled: class of the pixels that nobody labelled.
+        batch: images of a step.
+        steps: length of the training; None for one that suits the number of images.
+    """
+    splits = register_own(Path(data).expanduser(), unlabelled=unlabelled)
+    train, val = _split(splits, "train"), _split(splits, "val", "test")
+    images = len(DatasetCatalog.get(train))
+    steps = steps or min(MOST_STEPS, max(FEWEST_STEPS, math.ceil(PASSES * images / batch)))
+    period = max(1, steps // EVALUATIONS)
+    return {
+        "DATASETS.TRAIN": repr((train,)),
+        "DATASETS.TEST": repr((val,)),
+        "DATASETS.TRAIN_CLASSES": "",
+        "DATASETS.TEST_CLASSES": "",
+        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE": str(MetadataCatalog.get(train).ignore_label),
+        "SOLVER.IMS_PER_BATCH": str(batch),
+        "SOLVER.MAX_ITER": str(steps),
+        "SOLVER.BASE_LR": str(LEARNING_RATE),
+        "SOLVER.CHECKPOINT_PERIOD": str(period),
+        "TEST.EVAL_PERIOD": str(period),
+    }
+
+
+def _split(names: Sequence[str], *wanted: str) -> str:
+    for split in wanted:
+        found = [name for name in names if name.endswith(f"_{split}")]
+        if found:
+            return found[0]
+    raise InputError(f"the data have no split called {' or '.join(wanted)}: there are {', '.join(names)}")
