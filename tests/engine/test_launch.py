@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -13,7 +15,7 @@ from torch.multiprocessing import ProcessExitedException
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from catseg.engine.launch import _pickled, launch
+from catseg.engine.launch import _free_port, _pickled, launch
 from catseg.engine.training_step import TrainingStep
 from catseg.engine.training_stream import TrainingStream
 
@@ -36,6 +38,7 @@ def identity(value):
 
 def train(folder, accumulation_steps):
     rank, world_size = comm.get_rank(), comm.get_world_size()
+    assert (comm.get_local_rank(), comm.get_local_size()) == (rank, world_size)
     torch.manual_seed(0)
     model = Squares()
     records = list(torch.randn(16, 3))
@@ -75,6 +78,47 @@ def test_two_processes_equal_one(tmp_path):
             torch.testing.assert_close(result["gradients"], one["gradients"])
             torch.testing.assert_close(result["weights"], one["weights"])
         assert all(torch.equal(two[0]["weights"][name], tensor) for name, tensor in two[1]["weights"].items())
+
+
+JOINS = """
+from argparse import Namespace
+from os import environ
+from detectron2.utils import comm
+from catseg.engine.launch import run_joined
+from catseg.engine.started_processes import Meeting, started_process
+
+def say():
+    print(comm.get_rank(), comm.get_world_size(), comm.get_local_rank(), comm.get_local_size(), flush=True)
+    if "FAILS" in environ and comm.get_rank() == 2:
+        raise SystemExit("the labels are wrong")
+    comm.synchronize()
+
+args = Namespace(num_gpus=None, num_machines=1, machine_rank=0, dist_url="auto")
+run_joined(say, Meeting(started_process(environ, args)), device="cpu")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_processes_of_a_launcher_have_detectron2s_groups_and_end_together(fails):
+    """Four processes, of which srun has put every second one on the same machine."""
+    job = {**os.environ, "SLURM_NTASKS": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    job |= {"FAILS": "1"} if fails else {}
+    processes = []
+    for rank, machine in enumerate("abab"):
+        place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank // 2), "SLURM_NODEID": machine}
+        process = subprocess.Popen(
+            [sys.executable, "-c", JOINS],
+            env=job | place,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+    outputs = [process.communicate() for process in processes]
+    assert [out.split() for out, _ in outputs] == [[str(rank), "4", str(rank // 2), "2"] for rank in range(4)], outputs
+    assert [process.returncode for process in processes] == [int(fails)] * 4
+    assert ("the labels are wrong" in outputs[2][1]) is fails
 
 
 def fail(rank, error):
