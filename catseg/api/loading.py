@@ -9,11 +9,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from catseg.api.model import CATSegModel, Device, dtype_name
+from catseg.api.model import CATSegModel, Device
 from catseg.api.registry import find_model
 from catseg.build import build_model
 from catseg.config import load_config
 from catseg.data.registration import dataset_vocabulary, register_datasets
+from catseg.modeling.execution import dtype_name
 from catseg.vocabulary import Vocabulary, load_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -46,15 +47,11 @@ def load(
     """
     found = find_model(str(model))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    overrides: list[Any] = ["MODEL.DEVICE", str(device)]
+    overrides: list[Any] = ["MODEL.DEVICE", str(device), *found.options]
     if dtype is not None:
         overrides += ["TEST.DTYPE", dtype_name(dtype)]
     if compile:
         overrides += ["MODEL.COMPILE", "True"]
-    if found.weights is not None:
-        overrides += ["MODEL.WEIGHTS", found.weights]
-    if found.clip is not None:
-        overrides += ["MODEL.CLIP.NAME", str(found.clip)]
     config = load_config(found.config_file, [*overrides, *options])
     module, trained = build_model(config, config.MODEL.WEIGHTS)
     if not trained:

@@ -1,98 +1,31 @@
 """A model that segments anything that is an image into any classes that are named."""
 
-import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.utils.logger import log_first_n
 from numpy.typing import NDArray
 from PIL import Image
 
 from catseg.api.folder import push_folder, save_folder
-from catseg.api.inputs import ImageLike, ImagesLike, ImageSource, image_sources, is_one_image
-from catseg.api.result import Found, Result
-from catseg.api.streaming import batched, map_ahead
+from catseg.api.inputs import ImageLike, ImagesLike, image_sources, is_one_image
+from catseg.api.pipeline import EncodedImage, Pipeline
+from catseg.api.request import THRESHOLD, Request, SegmentOptions, make_request
+from catseg.api.result import Result
 from catseg.build import usable_device
-from catseg.console import one_line, shows_traceback
-from catseg.data.inference_sample import inference_resize, inference_sample
+from catseg.data.inference_sample import inference_resize
 from catseg.errors import InputError
 from catseg.modeling.clip.prompt_templates import prompt_templates
-from catseg.modeling.execution import TYPES, chunk_sizes_from_config, dtype_from_config
-from catseg.modeling.image_logits import ImageFeatures, ImageLogits
+from catseg.modeling.execution import chunk_sizes_from_config, dtype_from_config, dtype_name
 from catseg.modeling.meta_arch import CATSeg
-from catseg.vocabulary import Vocabulary, VocabularySource, load_vocabulary
+from catseg.vocabulary import VocabularySource, load_vocabulary
 
-THRESHOLD = 0.5  # see `CATSegModel.segment`
 READING_THREADS = 2
 
-logger = logging.getLogger(__name__)
-
 Device = str | torch.device
-
-
-class SegmentOptions(TypedDict, total=False):
-    """Keywords of `CATSegModel.segment`, which explains them."""
-
-    threshold: float
-    background: str | None
-    context: VocabularySource | None
-    templates: str | Sequence[str] | None
-    batch: int
-    threads: int
-    keep_probabilities: bool
-    on_error: Literal["result", "raise"]
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """An image as `CATSegModel.encode` returns it: `segment` takes it, with any classes, at the cost of the head alone.
-
-    Attributes:
-        image: RGB 0..255, (H, W, 3).
-        source: its file, if it is one.
-        features: on the model's device.
-    """
-
-    image: NDArray[np.uint8]
-    source: Path | None
-    features: ImageFeatures
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """An image on its way: what was read of it, or why it could not be."""
-
-    source: ImageSource
-    image: NDArray[np.uint8] | None = None
-    sample: dict[str, Any] | None = None
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What a call asks for.
-
-    Attributes:
-        names: of the result.
-        classes: how many of them the network looks for: all, but for the background.
-        vocabulary: what it is asked for: these classes and the context.
-    """
-
-    names: Vocabulary
-    classes: int
-    vocabulary: Vocabulary
-    templates: tuple[str, ...]
-    threshold: float
-    keep_probabilities: bool
-    on_error: str
 
 
 class CATSegModel:
@@ -131,10 +64,9 @@ class CATSegModel:
         self.classes = None if classes is None else load_vocabulary(classes)
         self.context = None if context is None else load_vocabulary(context)
         self.trained = trained
-        self._resize = inference_resize(config)
+        self._pipeline = Pipeline(self.module, inference_resize(config))
         self._templates = module.text_encoder.templates
         self._reload = reload
-        self._lock = threading.Lock()  # the module has one vocabulary at a time
 
     @property
     def device(self) -> torch.device:
@@ -157,7 +89,7 @@ class CATSegModel:
             config.MODEL.DEVICE = usable_device(str(device))
         if dtype is not None:
             config.TEST.DTYPE = dtype_name(dtype)
-        with self._lock:
+        with self._pipeline.lock:
             self.module.to(config.MODEL.DEVICE)
             self.module.test_dtype = dtype_from_config(config)
             self.module.chunk_sizes = chunk_sizes_from_config(config)
@@ -238,15 +170,23 @@ class CATSegModel:
             ValueError: if classes, templates or options are not usable; for images as above.
             FloatingPointError: for images as above, if the scores are not numbers.
         """
-        options = self._options(classes, threshold, background, context, templates, keep_probabilities, on_error)
+        request = self._request(
+            classes,
+            context=context,
+            templates=templates,
+            threshold=threshold,
+            background=background,
+            keep_probabilities=keep_probabilities,
+            on_error=on_error,
+        )
         if batch < 1 or threads < 0:
             raise InputError(f"batch must be at least 1 and threads at least 0, got {batch} and {threads}")
         if isinstance(images, EncodedImage):
-            return self._segment_encoded(images, options)
+            return self._pipeline.segment_encoded(images, request)
         if is_one_image(images):
             (source,) = image_sources(images)
-            return self._finish([self._prepare(source)], options)[0]
-        return self._stream(images, options, batch, threads)
+            return self._pipeline.finish([self._pipeline.prepare(source)], request)[0]
+        return self._pipeline.stream(images, request, batch=batch, threads=threads)
 
     def encode(self, image: ImageLike) -> EncodedImage:
         """Compute what does not depend on the classes, for several vocabularies on one image.
@@ -260,12 +200,7 @@ class CATSegModel:
         if not is_one_image(image):
             raise InputError("encode takes one image: call it for each of several")
         (source,) = image_sources(image)
-        prepared = self._prepare(source)
-        if prepared.error is not None or prepared.image is None or prepared.sample is None:
-            raise prepared.error or InputError("there is no image")
-        with self._lock, torch.inference_mode():
-            features = self.module.encode_image(prepared.sample)
-        return EncodedImage(prepared.image, source.path, features)
+        return self._pipeline.encode(source)
 
     def encode_classes(
         self,
@@ -278,7 +213,7 @@ class CATSegModel:
         Raises:
             ValueError: if there are none, or they cannot be encoded.
         """
-        self._options(classes, 0.0, None, context, None, False, "raise")
+        self._request(classes, context=context)
 
     @classmethod
     def from_pretrained(cls, source: str, **options: Any) -> "CATSegModel":
@@ -335,132 +270,30 @@ class CATSegModel:
             raise TypeError("only a model that catseg.load made can be pickled: it is loaded again by its name")
         return self._reload, ()
 
-    def _options(
+    def _request(
         self,
         classes: VocabularySource | None,
-        threshold: float,
-        background: str | None,
+        *,
         context: VocabularySource | None,
-        templates: str | Sequence[str] | None,
-        keep_probabilities: bool,
-        on_error: str,
-    ) -> _Options:
+        templates: str | Sequence[str] | None = None,
+        threshold: float = 0.0,
+        background: str | None = None,
+        keep_probabilities: bool = False,
+        on_error: str = "raise",
+    ) -> Request:
         """Check what a call asks for and encode its classes, before any image is read."""
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold is a probability from 0 to 1, got {threshold}")
-        if on_error not in ("result", "raise"):
-            raise InputError(f'on_error is "result" or "raise", got {on_error!r}')
         names = self.classes if classes is None else load_vocabulary(classes)
         if names is None:
             raise InputError('no classes to look for: give some, such as ["sofa", "cat"]')
-        options = _Options(
-            names=names if background is None else load_vocabulary([*names.synonyms, background]),
-            classes=len(names),
-            vocabulary=_beside(names, self.context if context == "training" else context),
-            templates=self._templates if templates is None else prompt_templates(templates),
+        request = make_request(
+            names,
             threshold=threshold,
+            background=background,
+            context=self.context if context == "training" else context,
+            templates=self._templates if templates is None else prompt_templates(templates),
             keep_probabilities=keep_probabilities,
             on_error=on_error,
         )
-        if len(options.vocabulary) == 1 and not threshold:
-            log_first_n(
-                logging.WARNING,
-                f"{names.origin} holds one class, {names[0]!r}: without a threshold, every pixel gets it",
-                name=__name__,
-                key="message",
-            )
-        with self._turn(options):
-            self.module.text_features(options.vocabulary)
-        return options
-
-    @contextmanager
-    def _turn(self, options: _Options) -> Iterator[None]:
-        """Hold the module, with the classes and templates of a call."""
-        with self._lock, torch.inference_mode():
-            self.module.set_templates(options.templates)
-            if options.vocabulary != self.module.classes:
-                self.module.set_vocabulary(options.vocabulary)
-            yield
-
-    def _stream(self, images: ImagesLike, options: _Options, batch: int, threads: int) -> Iterator[Result]:
-        prepared = map_ahead(self._prepare, image_sources(images), threads=threads, ahead=batch + threads)
-        for group in batched(prepared, batch):
-            yield from self._finish(group, options)
-
-    def _prepare(self, source: ImageSource) -> _Prepared:
-        try:
-            image = source.read()
-            sample = inference_sample(image, self._resize)
-        except Exception as error:  # whatever is wrong with one image, the others are segmented
-            return _Prepared(source, error=error)
-        if source.path is not None:
-            sample["file_name"] = str(source.path)
-        return _Prepared(source, image, sample)
-
-    def _finish(self, group: Sequence[_Prepared], options: _Options) -> list[Result]:
-        """Segment images together; each by itself where that fails, so that one does not fail the others."""
-        samples = [item.sample for item in group if item.sample is not None]
-        try:
-            with self._turn(options):
-                logits = iter(self.module.image_logits(samples) if samples else [])
-        except Exception as error:
-            if len(group) > 1:
-                return [result for item in group for result in self._finish([item], options)]
-            return [self._failed(group[0].source.path, error, options)]
-        return [self._result(item, next(logits) if item.sample else None, options) for item in group]
-
-    def _segment_encoded(self, encoded: EncodedImage, options: _Options) -> Result:
-        try:
-            with self._turn(options):
-                logits = self.module.classify(encoded.features)
-        except Exception as error:
-            return self._failed(encoded.source, error, options)
-        return self._result(_Prepared(ImageSource(encoded.image, encoded.source), encoded.image), logits, options)
-
-    def _result(self, item: _Prepared, logits: ImageLogits | None, options: _Options) -> Result:
-        if item.error is not None or item.image is None or logits is None:
-            return self._failed(item.source.path, item.error or InputError("there is no image"), options)
-        try:
-            with torch.inference_mode():
-                found = self._found(item.image, logits, options)
-        except Exception as error:
-            return self._failed(item.source.path, error, options)
-        return Result(names=options.names, source=item.source.path, found=found)
-
-    def _found(self, image: NDArray[np.uint8], logits: ImageLogits, options: _Options) -> Found:
-        logits = replace(logits, logits=logits.logits[:, : options.classes])
-        found = self.module.label_image(logits)
-        labels, scores = found["labels"].to(torch.int32), found["scores"].float()
-        has_background = len(options.names) > options.classes
-        labels.masked_fill_(scores < options.threshold, options.classes if has_background else -1)
-        kept = replace(logits, logits=logits.logits.to("cpu", copy=True)) if options.keep_probabilities else None
-        return Found(image, labels.cpu().numpy(), scores.cpu().numpy(), kept)
-
-    def _failed(self, source: Path | None, error: Exception, options: _Options) -> Result:
-        if options.on_error == "raise":
-            raise error
-        if shows_traceback(error):
-            logger.error("%s", source or "an image", exc_info=error)
-        reason = one_line(error) or f"{type(error).__name__}: {error}"
-        return Result(names=options.names, source=source, error=reason)
-
-
-def _beside(names: Vocabulary, context: VocabularySource | None) -> Vocabulary:
-    """Return classes followed by those of a context that share no synonym with them."""
-    if context is None:
-        return names
-    taken = {word.casefold() for words in names.synonyms for word in words}
-    others = [words for words in load_vocabulary(context).synonyms if taken.isdisjoint(map(str.casefold, words))]
-    return Vocabulary([*names.synonyms, *others], names.origin)
-
-
-def dtype_name(dtype: str | torch.dtype) -> str:
-    """Return what TEST.DTYPE calls a computing type.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    name = str(dtype).removeprefix("torch.")
-    if name not in TYPES:
-        raise InputError(f"dtype must be one of {', '.join(TYPES)}, got {name}")
-    return name
+        with self._pipeline.turn(request):
+            self.module.text_features(request.vocabulary)
+        return request

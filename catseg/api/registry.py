@@ -70,6 +70,12 @@ class NamedModel:
     clip: Path | None = None
 
     @property
+    def options(self) -> list[str]:
+        """Config overrides that choose the weights, and the file that describes CLIP."""
+        chosen = {"MODEL.WEIGHTS": self.weights, "MODEL.CLIP.NAME": self.clip}
+        return [str(word) for pair in chosen.items() if pair[1] is not None for word in pair]
+
+    @property
     def folder(self) -> str:
         """A name for a folder, without what file systems may refuse."""
         return re.sub(r"[^\w.+-]+", "_", self.name).lstrip(".") or "_"

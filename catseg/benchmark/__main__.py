@@ -105,8 +105,7 @@ class Benchmark:
         logger.info("%d pairs are there, %d are to be evaluated", len(self.rows), len(work))
         models, start, done = LastModel(), time.perf_counter(), 0
         for place, item in enumerate(work, 1):
-            name = item.pair.model.name
-            if name not in self.problems:
+            if item.pair.model.name not in self.problems:
                 logger.info("%s, %d of %d", item.pair, place, len(work))
                 self._evaluate(item, models)
                 self._report()
@@ -143,9 +142,8 @@ class Benchmark:
         return describe_settings(cfg, self.samples[pair.dataset], classes)
 
     def _options(self, pair: Pair) -> list[str]:
-        weights = [] if pair.model.weights is None else ["MODEL.WEIGHTS", pair.model.weights]
         own = ["DATASETS.TEST", f"('{pair.dataset}',)", "OUTPUT_DIR", str(pair_folder(self.args.output, pair))]
-        return [*self.args.opts, *weights, *own, *self._names(pair)]
+        return [*self.args.opts, *pair.model.options, *own, *self._names(pair)]
 
     def _names(self, pair: Pair) -> list[str]:
         """Leave the class names of a config to the data sets that it tests on: it may be evaluated on any other."""
@@ -156,13 +154,7 @@ class Benchmark:
 
     def _evaluate(self, item: Work, models: LastModel) -> None:
         """Evaluate a pair and take it into the table, or leave it out; leave out a model that cannot be set up."""
-        words = [
-            "--eval-only",
-            "--num-gpus",
-            str(self.args.num_gpus),
-            "--config-file",
-            str(item.pair.model.config_file),
-        ]
+        words = ["--eval-only", f"--num-gpus={self.args.num_gpus}", f"--config-file={item.pair.model.config_file}"]
         try:
             cfg = setup(argument_parser("").parse_args([*words, *self._options(item.pair)]))
             item = replace(item, settings=self._settings(item.pair))  # weights that setup downloaded have a commit now

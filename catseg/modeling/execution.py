@@ -23,6 +23,18 @@ SHAPES_COMPILED = 64  # of each kind of block; a vocabulary brings up to four
 REPEATED = (ResidualAttentionBlock, GuidedSwinBlock, GuidedUpsampling)  # few shapes, many calls: compiling pays
 
 
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """Return what TEST.DTYPE calls a computing type.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name not in TYPES:
+        raise InputError(f"dtype must be one of {', '.join(TYPES)}, got {name}")
+    return name
+
+
 def dtype_from_config(cfg: CfgNode) -> torch.dtype:
     """Read `TEST.DTYPE`, and warn if the processor would compute it in software, hundreds of times slower.
 

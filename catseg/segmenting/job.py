@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from catseg.api.model import CATSegModel, SegmentOptions
+from catseg.api.model import CATSegModel
+from catseg.api.request import SegmentOptions
 from catseg.api.result import Result
 from catseg.api.streaming import map_ahead
 from catseg.checkpoint.sources import fetch

@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from catseg.api.model import CATSegModel, SegmentOptions
+from catseg.api.model import CATSegModel
+from catseg.api.request import SegmentOptions
 from catseg.api.result import Result
 from catseg.atomic import atomic_path
 from catseg.errors import InputError

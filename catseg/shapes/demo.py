@@ -27,8 +27,9 @@ import torch
 from tqdm import tqdm
 
 from catseg.api.loading import load
-from catseg.api.model import THRESHOLD, CATSegModel
+from catseg.api.model import CATSegModel
 from catseg.api.registry import SHAPES, shapes_folder
+from catseg.api.request import THRESHOLD
 from catseg.arguments import file_path
 from catseg.config import shipped_config
 from catseg.console import add_debug_option, errors_in_one_line

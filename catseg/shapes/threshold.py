@@ -19,7 +19,8 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from catseg.api.loading import load
-from catseg.api.model import THRESHOLD, CATSegModel
+from catseg.api.model import CATSegModel
+from catseg.api.request import THRESHOLD
 from catseg.console import add_debug_option, errors_in_one_line
 from catseg.data.registration import register_datasets
 from catseg.label_io import read_classes
