@@ -244,6 +244,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.AUG.MIN_SIZES = (512, 640, 768)
     # What the best checkpoint is chosen by: <task>/<metric> on the first test set, or <dataset>/<task>/<metric>.
     cfg.TEST.BEST_METRIC = "sem_seg/mIoU"
+    # Training ends after this many evaluations in a row that bring no better BEST_METRIC; 0: never before MAX_ITER.
+    cfg.TEST.PATIENCE = 0
     cfg.TEST.SAVE_PREDICTIONS = ""  # write, under OUTPUT_DIR/evaluation, "labels" (PNG), "overlays" or "both"
 
 

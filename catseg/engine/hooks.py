@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 
 def check_checkpoints(cfg: CfgNode) -> None:
-    """Check how often a run writes checkpoints, and how many it keeps.
+    """Check how often a run writes checkpoints, how many it keeps, and when it ends early.
 
     Raises:
-        ValueError: if SOLVER.CHECKPOINT_PERIOD is below 1, or SOLVER.CHECKPOINTS_KEPT below 0.
+        ValueError: if SOLVER.CHECKPOINT_PERIOD is below 1, or SOLVER.CHECKPOINTS_KEPT or TEST.PATIENCE below 0.
     """
     check_at_least(1, {"SOLVER.CHECKPOINT_PERIOD": cfg.SOLVER.CHECKPOINT_PERIOD})
-    check_at_least(0, {"SOLVER.CHECKPOINTS_KEPT": cfg.SOLVER.CHECKPOINTS_KEPT})
+    check_at_least(0, {"SOLVER.CHECKPOINTS_KEPT": cfg.SOLVER.CHECKPOINTS_KEPT, "TEST.PATIENCE": cfg.TEST.PATIENCE})
 
 
 def build_checkpoint_hook(cfg: CfgNode, checkpointer: Checkpointer) -> "CheckpointHook":
@@ -70,8 +70,12 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
                 path.unlink()
 
 
+class EarlyEnd(BaseException):
+    """Ends a training before SOLVER.MAX_ITER: raised by a hook, caught by `Trainer.train`."""
+
+
 class EvaluationHook(HookBase):
-    """Evaluates now and then and after the last step, and keeps the best weights.
+    """Evaluates now and then and after the last step, keeps the best weights, and ends a training that gets no better.
 
     The best weights are `model_best.pth`; `model_best.json` beside it says the metric, its value and the iteration,
     and is what a resumed run compares with.
@@ -81,32 +85,63 @@ class EvaluationHook(HookBase):
         period: steps from one evaluation to the next; 0 for none but the last.
         best_metric: what `find_metric` is asked for; larger is better.
         checkpointer: writes the weights.
+        patience: evaluations in a row without better weights after which training ends; 0 for never.
     """
 
     def __init__(
-        self, *, evaluate: Callable[[], Results], period: int, best_metric: str, checkpointer: Checkpointer
+        self,
+        *,
+        evaluate: Callable[[], Results],
+        period: int,
+        best_metric: str,
+        checkpointer: Checkpointer,
+        patience: int = 0,
     ) -> None:
         self._evaluate = evaluate
         self._period = period
         self._best_metric = best_metric
         self._checkpointer = checkpointer
+        self._patience = patience
+        self._evaluated = 0  # steps before the last evaluation
 
     def after_step(self) -> None:
-        """Evaluate if it is time to."""
+        """Evaluate if it is time to.
+
+        Raises:
+            EarlyEnd: if that was once too often without better weights.
+        """
         steps = self.trainer.iter + 1
         if self._period > 0 and steps % self._period == 0 and steps != self.trainer.max_iter:
             self._run(steps)
+            if self._patience and self._evaluations_since_best(steps) >= self._patience:
+                self._end(steps)
 
     def after_train(self) -> None:
-        """Evaluate, unless training was broken off."""
-        if self.trainer.iter >= self.trainer.max_iter:
+        """Evaluate, unless training was broken off or this was done."""
+        if self.trainer.iter >= self.trainer.max_iter > self._evaluated:
             self._run(self.trainer.max_iter)
+
+    def _evaluations_since_best(self, steps: int) -> int:
+        """Return how many evaluations the best weights are old; as the file tells it, which a resumed run reads too."""
+        record = Path(self._checkpointer.save_dir) / f"{BEST}.json"
+        best = json.loads(record.read_text())["iteration"] + 1 if record.is_file() else 0
+        return (steps - best) // self._period
+
+    def _end(self, steps: int) -> None:
+        logger.info(
+            "Training ends after %d of %d iterations: %d evaluations in a row brought no better %s",
+            *(steps, self.trainer.max_iter, self._patience, self._best_metric),
+        )
+        self._checkpointer.save("model_final", iteration=steps - 1)
+        self.trainer.iter = self.trainer.max_iter = steps
+        raise EarlyEnd
 
     def _run(self, steps: int) -> None:
         results = self._evaluate()
         if comm.is_main_process() and results:
             self._log(results)
             self._keep_best(find_metric(results, self._best_metric), steps)
+        self._evaluated = steps
         comm.synchronize()
 
     def _log(self, results: Results) -> None:

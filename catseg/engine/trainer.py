@@ -20,7 +20,7 @@ from catseg.console import INTERRUPTED
 from catseg.data.registration import dataset_vocabulary
 from catseg.engine.batch_norms import synchronise_batch_norms
 from catseg.engine.evaluate import Results, build_evaluator, build_test_loader, evaluate, evaluate_datasets
-from catseg.engine.hooks import EvaluationHook, build_checkpoint_hook
+from catseg.engine.hooks import EarlyEnd, EvaluationHook, build_checkpoint_hook
 from catseg.engine.optimizer import build_optimizer
 from catseg.engine.report import ReportHook
 from catseg.engine.schedule import build_schedule
@@ -102,6 +102,8 @@ class Trainer(DefaultTrainer):
         self._plain_model.set_train_vocabulary(dataset_vocabulary(datasets.TRAIN[0], datasets.TRAIN_CLASSES))
         try:
             return super().train()
+        except EarlyEnd:
+            return None
         except KeyboardInterrupt:
             logger.warning("Interrupted in iteration %d. %s", self.iter, self._how_to_resume())
             raise SystemExit(INTERRUPTED) from None
@@ -146,6 +148,7 @@ class Trainer(DefaultTrainer):
                     period=self.cfg.TEST.EVAL_PERIOD,
                     best_metric=self.cfg.TEST.BEST_METRIC,
                     checkpointer=self.checkpointer,
+                    patience=self.cfg.TEST.PATIENCE,
                 )
             )
         if comm.is_main_process():

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import os
@@ -9,14 +10,14 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from catseg.checkpoint.checkpointer import Checkpointer
-from catseg.engine.hooks import CheckpointHook, EvaluationHook, build_checkpoint_hook
+from catseg.engine.hooks import CheckpointHook, EarlyEnd, EvaluationHook, build_checkpoint_hook
 from tests.tiny import tiny_config
 
 
 class Run:
     """Plays a training run of ten steps, whose weight is the step and whose evaluations give the listed values."""
 
-    def __init__(self, folder, values, period=3, metric="sem_seg/mIoU", datasets=("first",)):
+    def __init__(self, folder, values, period=3, metric="sem_seg/mIoU", datasets=("first",), patience=0):
         self.model = nn.Linear(1, 1)
         self.values = iter(values)
         self.datasets = datasets
@@ -24,7 +25,13 @@ class Run:
         self.storage = EventStorage()
         self.trainer = SimpleNamespace(iter=0, max_iter=10, storage=self.storage)
         checkpointer = Checkpointer(self.model, str(folder))
-        self.hook = EvaluationHook(evaluate=self.evaluate, period=period, best_metric=metric, checkpointer=checkpointer)
+        self.hook = EvaluationHook(
+            evaluate=self.evaluate,
+            period=period,
+            best_metric=metric,
+            checkpointer=checkpointer,
+            patience=patience,
+        )
         self.hook.trainer = self.trainer
 
     def evaluate(self):
@@ -33,11 +40,12 @@ class Run:
         return {name: {"sem_seg": {"mIoU": value + place, "IoU-cat": 0.0}} for place, name in enumerate(self.datasets)}
 
     def play(self, first=0, stop=10):
-        for self.trainer.iter in range(first, stop):
-            nn.init.constant_(self.model.weight, self.trainer.iter)
-            self.hook.after_step()
-        if stop == self.trainer.max_iter:
-            self.trainer.iter = stop
+        with contextlib.suppress(EarlyEnd):
+            for self.trainer.iter in range(first, stop):
+                nn.init.constant_(self.model.weight, self.trainer.iter)
+                self.hook.after_step()
+            if stop == self.trainer.max_iter:
+                self.trainer.iter = stop
         self.hook.after_train()
         return self
 
@@ -53,6 +61,27 @@ def test_evaluation_comes_at_its_period_and_at_the_end(tmp_path):
     assert Run(tmp_path, [1, 2, 3, 4]).play().evaluated == [2, 5, 8, 10]
     assert Run(tmp_path, [1], period=0).play().evaluated == [10]
     assert Run(tmp_path, [1, 2], period=5).play().evaluated == [4, 10]
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "evaluated"),
+    [
+        ([1, 2, 2, 1, 9], 2, [1, 3, 5, 7]),  # steps 4 gave the best
+        ([2, 1, 1, 1, 9], 2, [1, 3, 5]),
+        ([2, 1, 3, 1, 9], 2, [1, 3, 5, 7, 10]),
+        ([2, 1, 1, 1, 9], 0, [1, 3, 5, 7, 10]),
+    ],
+)
+def test_training_ends_when_it_gets_no_better(tmp_path, values, patience, evaluated):
+    run = Run(tmp_path, values, period=2, patience=patience).play()
+    assert run.evaluated == evaluated
+    assert (tmp_path / "model_final.pth").is_file() == (evaluated[-1] != 10)
+    assert run.trainer.iter == run.trainer.max_iter
+
+
+def test_patience_counts_over_a_resumption(tmp_path):
+    Run(tmp_path, [2, 1], period=2, patience=3).play(stop=5)
+    assert Run(tmp_path, [1, 1, 1], period=2, patience=3).play(first=5).evaluated == [5, 7]
 
 
 def test_metrics_without_a_value_are_not_logged(tmp_path):
