@@ -1,28 +1,41 @@
 """What `catseg train` and `catseg eval` say to the training command: a model, data sets and settings, as its words."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from catseg.api.registry import find_model
+from catseg.cli.main import WRONG_USE
 from catseg.data.own import register_own
 from catseg.data.registration import register_datasets
+from catseg.engine.command import main
 from catseg.errors import InputError
 
 PASSES, FEWEST_STEPS, MOST_STEPS = 30, 200, 8000  # of a training over small data
-EVALUATIONS = 10  # of a training
+EVALUATIONS, PATIENCE = 10, 3  # of a training: all, and those in a row without better weights that end it
 LEARNING_RATE = 1e-4  # half of the published training's, which starts from CLIP alone
 
 
-def model_words(model: str, device: str | None, options: Mapping[str, str]) -> list[str]:
-    """Return the words that choose a model, and the options, which come last.
+def run_training_command(words: Sequence[str], command: str) -> None:
+    """Run the training command, whose log goes to standard error.
+
+    Raises:
+        SystemExit: as `catseg.engine.command.main`.
+    """
+    with redirect_stdout(sys.stderr):
+        main(words, command=command, wrong_use=WRONG_USE)
+
+
+def model_words(model: str, device: str | None) -> list[str]:
+    """Return the words that choose a model; those of options follow.
 
     Args:
         model: as `catseg.load` takes it.
         device: as torch names it; None leaves that of the config.
-        options: config key to value.
 
     Raises:
         FileNotFoundError, ValueError: as `catseg.load`.
@@ -31,8 +44,12 @@ def model_words(model: str, device: str | None, options: Mapping[str, str]) -> l
     chosen = {} if found.weights is None else {"MODEL.WEIGHTS": found.weights}
     if device is not None:
         chosen["MODEL.DEVICE"] = device
-    pairs = {**chosen, **options}
-    return ["--config-file", str(found.config_file), *(word for pair in pairs.items() for word in pair)]
+    return ["--config-file", str(found.config_file), *option_words(chosen)]
+
+
+def option_words(options: Mapping[str, str]) -> list[str]:
+    """Return config keys and values as KEY VALUE pairs."""
+    return [word for pair in options.items() for word in pair]
 
 
 def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[list[str], dict[str, str]]:
@@ -81,6 +98,7 @@ def training_options(data: str, *, unlabelled: str | None, batch: int, steps: in
         "SOLVER.BASE_LR": str(LEARNING_RATE),
         "SOLVER.CHECKPOINT_PERIOD": str(period),
         "TEST.EVAL_PERIOD": str(period),
+        "TEST.PATIENCE": str(PATIENCE),
     }
 
 

@@ -44,12 +44,13 @@ and data are one line. Their traceback is in OUTPUT_DIR/log.txt, and CATSEG_DEBU
 logger = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None, *, command: str = COMMAND) -> None:
+def main(arguments: Sequence[str] | None = None, *, command: str = COMMAND, wrong_use: int | None = None) -> None:
     """Check the arguments, then train or evaluate in as many processes as they ask for.
 
     Args:
         arguments: of the command line, `sys.argv[1:]` when omitted.
         command: name of the program, which the lines of errors begin with and the examples of `--help` name.
+        wrong_use: the status after settings that cannot be used, see `errors_in_one_line`.
 
     Raises:
         SystemExit: with status 2 for arguments that do not exist, 1 and one line for errors that the user can mend, and
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, *, command: str = COMMAND) -> N
         if process is not None:
             _run_started(process, args, command)
             return
-        with errors_in_one_line(command):
+        with errors_in_one_line(command, wrong_use=wrong_use):
             cfg = setup(args)
         launch(
             run,

@@ -28,7 +28,9 @@ def catseg(capsys, caplog):
 def tiny(tmp_path, monkeypatch):
     """The current folder, which holds what the examples of `--help` name. CATSEG_MODEL is a tiny model."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(tiny_config(tmp_path, DATASETS__TEST=()).dump())
+    (tmp_path / "tiny.yaml").write_text(
+        tiny_config(tmp_path, DATASETS__TEST=(), INPUT__CROP__ENABLED=True, INPUT__CROP__TYPE="absolute").dump()
+    )
     monkeypatch.setenv("CATSEG_MODEL", "tiny.yaml")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     generator = np.random.default_rng(0)

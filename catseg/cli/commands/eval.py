@@ -13,7 +13,8 @@ examples:
   catseg eval --model output/train --data mydata.yaml -o output/eval
   catseg eval --model v2-large --data voc_2012_test_sem_seg --opts TEST.SLIDING_WINDOW False
 
-Results are those of `train_net.py --eval-only`. `catseg data status` shows which benchmarks are here.
+The table of results is printed, the log goes to standard error, and the output folder holds both and a report. Results
+are those of `train_net.py --eval-only`. `catseg data status` shows which benchmarks are here.
 {HELP}
 """
 
@@ -41,10 +42,11 @@ def run(args: argparse.Namespace) -> int:
     if args.verbose:
         sys.stderr.writelines(f"{line}\n" for line in settings)
 
-    from catseg.cli.runs import evaluated_splits, model_words
-    from catseg.engine.command import main
+    from catseg.cli.runs import evaluated_splits, model_words, option_words, run_training_command
 
+    words = ["--eval-only", *model_words(args.model, args.device)]
     names, options = evaluated_splits(args.data, unlabelled=args.unlabelled)
     options |= {"DATASETS.TEST": repr(tuple(names)), "DATASETS.TEST_CLASSES": "", "OUTPUT_DIR": str(args.output)}
-    main(["--eval-only", *model_words(args.model, args.device, options), *args.opts], command="catseg eval")
+    run_training_command([*words, *option_words(options), *args.opts], "catseg eval")
+    sys.stdout.write((args.output / "results.md").read_text(encoding="utf-8"))
     return 0

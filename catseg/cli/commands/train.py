@@ -15,8 +15,9 @@ examples:
   catseg segment photos/ "what, ever" -o out/ --model output/mine
 
 Training starts from the model's weights and is evaluated ten times on the validation split, which is made, and stated,
-if the data have none. The best weights are kept as model_best.pth; training ends early when three evaluations in a row
-bring nothing better. Any setting of the config can be given by --opts. `train_net.py` is for everything larger.
+if the data have none. It ends early when three evaluations in a row bring nothing better. The output folder holds the
+best weights, model_best.pth, the log, which goes to standard error too, and a report. Any key of the config can be set
+by --opts. `train_net.py` is for everything larger, several GPUs among it.
 {HELP}
 """
 
@@ -48,11 +49,10 @@ def run(args: argparse.Namespace) -> int:
     if args.verbose:
         sys.stderr.writelines(f"{line}\n" for line in settings)
 
-    from catseg.cli.runs import model_words, training_options
-    from catseg.engine.command import main
+    from catseg.cli.runs import model_words, option_words, run_training_command, training_options
 
+    words = ["--resume"] * args.resume + model_words(args.model, args.device)
     options = training_options(args.data, unlabelled=args.unlabelled, batch=args.batch, steps=args.steps)
     options["OUTPUT_DIR"] = str(args.output)
-    words = ["--resume"] * args.resume + model_words(args.model, args.device, options)
-    main([*words, *args.opts], command="catseg train")
+    run_training_command([*words, *option_words(options), *args.opts], "catseg train")
     return 0

@@ -1,0 +1,111 @@
+"""`catseg train` and `catseg eval` on data of one's own, with a tiny model."""
+
+import json
+import logging
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import setup_logger
+
+from catseg.cli.commands import eval as eval_command
+from catseg.cli.commands import train
+from tests.own_formats import bands, mask, photo, text
+
+SHORT = ["--steps", "2", "--batch", "2"]
+
+
+@pytest.fixture(autouse=True)
+def loggers_of_this_test_alone():
+    """Takes away what Detectron2's `setup_logger` adds for good: a process has one run, but for tests."""
+    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "catseg")]
+    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    yield
+    setup_logger.cache_clear()
+    for logger, handlers, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+
+
+@pytest.fixture
+def data(tiny):
+    """Ten images with label maps of two classes, as a folder and as an Ultralytics file."""
+    for index in range(10):
+        photo(tiny / f"folder/images/train/{index}.png", index, size=(48, 64))
+        mask(tiny / f"folder/masks/train/{index}.png", bands(0, 1, size=(48, 64)))
+    text(tiny / "folder/data.yaml", "path: .\ntrain: images/train\nnames: [sofa, cat]\n")
+    text(tiny / "mydata.yaml", "path: folder\ntrain: images/train\nnames: [sofa, cat]\n")
+    yield tiny
+    for name in [name for name in DatasetCatalog.list() if name.startswith("own_")]:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def examples(command):
+    lines = command.EPILOG.split("examples:\n")[1].split("\n\n")[0].splitlines()
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def test_examples_of_the_help(data, catseg):
+    """Those on own data, each with the tiny model and two steps, in order, since one goes on from the other."""
+    for words in [words for words in (*examples(train), *examples(eval_command)) if "_sem_seg" not in " ".join(words)]:
+        replaced = ["tiny.yaml" if word in ("v2-base", "shapes") else word for word in words]
+        replaced += ["--steps", "2", "--batch", "2"] * (words[0] == "train")
+        status, out, err = catseg(*replaced)
+        assert status == 0, err
+        if words[0] == "train":
+            assert out == ""
+    assert "mIoU" in out
+    assert (data / "output/eval/eval_report.html").is_file()
+
+
+def test_the_run_says_what_it_did(data, catseg):
+    status, _, err = catseg("train", "--data", "folder", "-o", "mine", *SHORT)
+    assert status == 0, err
+    assert json.loads(Path("mine/model_best.json").read_text())["metric"] == "sem_seg/mIoU"
+    for name in ("report.html", "config.yaml", "model_best.pth", "model_final.pth"):
+        assert (data / "mine" / name).is_file()
+    config = (data / "mine/config.yaml").read_text()
+    assert "own_folder_val" in config
+    assert "PATIENCE: 3" in config
+    status, _, err = catseg("train", "--data", "folder", "-o", "mine", *SHORT)
+    assert status == 2
+    assert "go on with it by --resume" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--data", "gone"], "no data set gone"),
+        (["train", "--data", "photos"], "no data set of a known format"),
+        (["train", "--data", "folder", "-m", "v9"], "no model is called 'v9'"),
+        (["train", "--data", "folder", "--steps", "0"], "expected a whole number of at least 1"),
+        (["train", "--data", "folder", "--opts", "SOLVER.BASE_LRR", "1"], "BASE_LRR"),
+        (["train"], "required: --data"),
+        (["eval", "--data", "gone"], "no data set is called 'gone'"),
+        (["eval", "--data", "ade20k_150_test_sem_seg"], "is missing"),
+    ],
+)
+def test_wrong_use(data, catseg, words, message):
+    status, out, err = catseg(*words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert not Path("output").exists()
+
+
+def test_data_are_checked_and_converted(data, catseg):
+    assert catseg("data", "check", "folder", "--page", "report.html", "--sheet", "sheet.png")[:1] == (0,)
+    assert (data / "report.html").is_file()
+    assert (data / "sheet.png").is_file()
+    status, out, _ = catseg("data", "convert", "folder", "--to", "coco", "-o", "converted")
+    assert (status, out) == (0, f"{data / 'converted'}\n")
+    mask(data / "folder/masks/train/3.png", np.full((48, 64), 9))
+    status, out, _ = catseg("data", "check", "folder", "--json")
+    assert status == 1
+    assert json.loads(out)["problems"]
+    assert "problem: " in catseg("data", "check", "folder")[1]
+    status, _, err = catseg("data", "convert", "folder", "--to", "tiff", "-o", "other")
+    assert status == 2
+    assert "there are label-images, coco" in err
