@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -41,15 +41,9 @@ def model_words(model: str, device: str | None) -> list[str]:
         FileNotFoundError, ValueError: as `catseg.load`.
     """
     found = find_model(model)
-    chosen = {} if found.weights is None else {"MODEL.WEIGHTS": found.weights}
-    if device is not None:
-        chosen["MODEL.DEVICE"] = device
-    return ["--config-file", str(found.config_file), *option_words(chosen)]
-
-
-def option_words(options: Mapping[str, str]) -> list[str]:
-    """Return config keys and values as KEY VALUE pairs."""
-    return [word for pair in options.items() for word in pair]
+    chosen = [] if device is None else ["MODEL.DEVICE", device]
+    own = [word for pair in options.items() for word in pair]
+    return ["--config-file", str(found.config_file), *found.options, *chosen, *own]
 
 
 def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[list[str], dict[str, str]]:
