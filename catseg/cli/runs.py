@@ -41,9 +41,13 @@ def model_words(model: str, device: str | None) -> list[str]:
         FileNotFoundError, ValueError: as `catseg.load`.
     """
     found = find_model(model)
-    chosen = [] if device is None else ["MODEL.DEVICE", device]
-    own = [word for pair in options.items() for word in pair]
-    return ["--config-file", str(found.config_file), *found.options, *chosen, *own]
+    chosen = {} if device is None else {"MODEL.DEVICE": device}
+    return ["--config-file", str(found.config_file), *found.options, *option_words(chosen)]
+
+
+def option_words(options: Mapping[str, str]) -> list[str]:
+    """Return config keys and values as KEY VALUE pairs."""
+    return [word for pair in options.items() for word in pair]
 
 
 def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[list[str], dict[str, str]]:
