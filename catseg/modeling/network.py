@@ -15,6 +15,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from catseg.config_checks import check_normalisation, check_positive, pair
+from catseg.modeling.backbones.pyramid import PyramidBackbone
 from catseg.modeling.clip.clip_pyramid import ClipPyramid
 from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
@@ -105,6 +106,8 @@ class CATSegNetwork(FrozenStatistics):
         parts = clip_parts_from_config(cfg)
         has_backbone = bool(cfg.MODEL.BACKBONE.NAME)
         guide = build_backbone(cfg) if has_backbone else ClipPyramid(cfg)
+        if isinstance(guide, PyramidBackbone):
+            guide.freeze_as_published()
         if has_backbone and cfg.SOLVER.BACKBONE_MULTIPLIER == 0:
             guide.requires_grad_(False)
         sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(head.NAME)(

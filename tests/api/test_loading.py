@@ -42,7 +42,7 @@ def test_the_folder_of_a_run(run_folder, image, caplog):
     assert model.name == "run"
     assert model.context == ("sky", "old town, city")
     assert model.segment(image, NAMES).labels.shape == (30, 40)
-    assert "random" not in caplog.text
+    assert "results are random" not in caplog.text
 
 
 def test_the_best_checkpoint_goes_first(run_folder):

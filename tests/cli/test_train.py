@@ -1,31 +1,18 @@
 """`catseg train` and `catseg eval` on data of one's own, with a tiny model."""
 
 import json
-import logging
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.logger import setup_logger
 
 from catseg.cli.commands import eval as eval_command
 from catseg.cli.commands import train
 from tests.own_formats import bands, mask, photo, text
 
 SHORT = ["--steps", "2", "--batch", "2"]
-
-
-@pytest.fixture(autouse=True)
-def loggers_of_this_test_alone():
-    """Takes away what Detectron2's `setup_logger` adds for good: a process has one run, but for tests."""
-    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "catseg")]
-    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
-    yield
-    setup_logger.cache_clear()
-    for logger, handlers, propagate in before:
-        logger.handlers, logger.propagate = handlers, propagate
 
 
 @pytest.fixture

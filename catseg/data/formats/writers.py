@@ -3,7 +3,6 @@
 Functions `write_...` write the labels of one image; functions `finish_...` what all have in common.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -199,7 +198,7 @@ def write_labelme(written: Written, labels: np.ndarray) -> None:
         "imageHeight": labels.shape[0],
         "imageWidth": labels.shape[1],
     }
-    written.image.with_suffix(".json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    write_json(written.image.with_suffix(".json"), content)
 
 
 def finish_labelme(folder: Path, dataset: OwnDataset, _by_split: BySplit) -> None:

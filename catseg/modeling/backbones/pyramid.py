@@ -72,6 +72,9 @@ class PyramidBackbone(FrozenStatistics, Backbone):
             for item in part:
                 item.requires_grad_(False)
 
+    def freeze_as_published(self) -> None:
+        """Stop training of what the authors of CAT-Seg never train of this backbone: nothing, but for some."""
+
     def run(self, block: nn.Module, *inputs: Any) -> Tensor:
         """`block(*inputs)`, recomputed in the backward pass if activation checkpointing is on."""
         if self.activation_checkpointing and torch.is_grad_enabled():

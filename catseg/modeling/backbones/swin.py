@@ -152,7 +152,6 @@ class D2SwinTransformer(PyramidBackbone):
             self.layers.append(SwinStage(blocks=nn.Sequential(*blocks), downsample=None if last else PatchMerging(dim)))
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
         self.freeze(freeze_at)
-        self.get_submodule("norm0").requires_grad_(False)  # the published training never trains it
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
@@ -177,6 +176,10 @@ class D2SwinTransformer(PyramidBackbone):
             "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
             "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
         }
+
+    def freeze_as_published(self) -> None:
+        """Stop training of the norm of `res2`, which the published training leaves as it is loaded."""
+        self.get_submodule("norm0").requires_grad_(False)
 
     def stage_modules(self) -> list[list[nn.Module | nn.Parameter]]:
         """The patch embedding, then each stage with its output norm."""
