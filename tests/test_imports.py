@@ -85,7 +85,6 @@ ALLOWED["engine"] -= {"inference", *COMMANDS}
 ALLOWED["inference"] -= COMMANDS
 ALLOWED["model_facts"] = {"modeling.backbones"}
 ALLOWED["pages"] = {"visualization"}
-ALLOWED["model_facts"] = {"modeling.backbones"}
 
 LAYERS_LIBRARIES = {"torch", "timm", "einops"}
 OUTSIDE = {"train_net", "demo", "tests", "datasets"}
