@@ -87,4 +87,10 @@ def image_sources(images: Any) -> Iterator[ImageSource]:
         for item in images:
             if isinstance(item, list | tuple):
                 raise InputError("the images of a series are given one by one, not in lists within it")
-            yield from image_sources(item)
+            if not isinstance(item, str | os.PathLike):
+                yield from image_sources(item)
+                continue
+            try:
+                yield from image_sources(item)
+            except (FileNotFoundError, InputError):  # an empty folder or pattern fails like a bad image: by itself
+                yield ImageSource(item, Path(item).expanduser())

@@ -159,8 +159,8 @@ def _shapes() -> NamedModel:
     folder = shapes_folder()
     if not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(
-            f"the model shapes is trained on this machine and not there yet ({folder}): run "
-            "python -m catseg.shapes.demo, which takes about 10 minutes on a CPU"
+            f"the model shapes is trained on this machine and not there yet ({folder}): run catseg demo, which takes "
+            "about 10 minutes on a CPU"
         )
     return _in_folder(SHAPES, folder)
 

@@ -171,10 +171,9 @@ def _where_things_are(args: argparse.Namespace, job: Job) -> str:
 Table, what its columns mean, plot:  {folder}/results.md, {folder}/results.json, {folder}/results.png
 Test images with label maps:         {folder}/contact_sheet.png
 Weights and logs of the runs:        {job.run_folder.parent}
-Segment images with a trained model, into any classes: catseg.load("shapes") in Python, or
-  python demo/demo.py --config-file {job.run_folder}/config.yaml --input {folder}/datasets/shapes/images/unseen_test \\
-      --output {folder}/segmented --classes "blue patch, something yellow, sand, night sky" \\
-      --opts MODEL.WEIGHTS {job.run_folder}/model_final.pth"""
+Segment images with a trained model, into any classes:
+  catseg segment {folder}/datasets/shapes/images/unseen_test "blue patch, something yellow, sand, night sky" \\
+      -o {folder}/segmented --model {job.run_folder}"""
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:

@@ -147,7 +147,7 @@ def test_parameters_are_counted_right():
 
 
 def test_shapes_before_and_after_its_training(run_folder, image):
-    with pytest.raises(FileNotFoundError, match=r"python -m catseg\.shapes\.demo"):
+    with pytest.raises(FileNotFoundError, match="run catseg demo"):
         catseg.load("shapes")
     catseg.load(run_folder).save_pretrained(shapes_folder())
     assert catseg.load("shapes").segment(image, NAMES).error is None

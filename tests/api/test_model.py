@@ -189,6 +189,13 @@ def test_encoding_once(model, module, image):
         model.encode([image])
 
 
+def test_an_item_that_is_nothing_does_not_end_a_series(model, image, tmp_path):
+    (tmp_path / "empty").mkdir()
+    given = [tmp_path / "a[1].jpg", str(tmp_path / "*.png"), tmp_path / "empty", image]
+    results = list(model.segment(given, NAMES))
+    assert [result.error is None for result in results] == [False, False, False, True]
+
+
 def test_wrong_use(model, image):
     for wrong, message in [
         ({"threshold": 2}, "threshold is a probability"),
