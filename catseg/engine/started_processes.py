@@ -139,6 +139,9 @@ class Meeting:
             self.store = torch.distributed.PrefixStore("catseg", store)
             self.store.set(f"machine {process.rank}", process.machine)
             names = [self.store.get(f"machine {rank}").decode() for rank in range(process.world_size)]
+            self.store.set(f"met {process.rank}", "")
+            if process.rank == 0:  # which the others ask, so that it must not end before they have met
+                self.store.wait([f"met {rank}" for rank in range(process.world_size)])
         except RuntimeError as error:
             raise RunError(
                 f"process {process.rank} of {process.world_size} did not meet the others at {process.url}: are all of "
