@@ -93,14 +93,6 @@ class Predictor:
             image, classes, threshold=0.0, context=None, keep_probabilities=class_scores, on_error="raise"
         )
 
-    def encode_classes(self) -> None:
-        """Encode the predictor's own classes, as the first image does otherwise.
-
-        Raises:
-            ValueError: if there are none, or they cannot be encoded.
-        """
-        self._model.encode_classes(context=None)
-
 
 def model_from_config(
     config_file: str | Path, options: Sequence[str] = (), classes: VocabularySource | None = None

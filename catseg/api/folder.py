@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import catseg
 from catseg.atomic import atomic_path
+from catseg.checkpoint.hub import each_its_own
 from catseg.errors import InputError, RunError
 from catseg.vocabulary import Vocabulary, load_vocabulary
 
@@ -34,7 +35,7 @@ def save_folder(model: "CATSegModel", folder: str | Path, *, licence: str) -> Pa
         raise InputError(f"{folder} is a file, expected a folder")
     clip = Path(model.config.MODEL.CLIP.NAME)
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
-        save_file(_separate(model.module.state_dict()), temporary, metadata={"format": "pt"})
+        save_file(each_its_own(model.module.state_dict()), temporary, metadata={"format": "pt"})
     if clip.is_file():
         with atomic_path(folder / CLIP_FILE) as temporary:
             shutil.copyfile(clip, temporary)
@@ -119,8 +120,3 @@ def _typed(classes: Vocabulary) -> str:
         logger.debug("%r is not read as the classes that it lists", line, exc_info=error)
     logger.warning("the classes of the training are not recorded: their names do not fit into one line")
     return ""
-
-
-def _separate(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors that share no memory, which safetensors cannot say."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}

@@ -1,6 +1,7 @@
 """`catseg.load`."""
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def load(
-    model: str,
+    model: str | os.PathLike[str],
     *,
     device: Device | None = None,
     dtype: str | torch.dtype | None = None,

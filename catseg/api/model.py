@@ -149,9 +149,9 @@ class CATSegModel:
             context: classes that the network sees beside those that are looked for, but that are no part of the result.
                 The network scores classes in the light of all others, so that the probabilities of a few alone mean
                 little; beside the classes that it was trained with, which is the default, they do, and what is none of
-                the classes stays below the threshold (`benchmarks/threshold.py` measures it on *shapes*; published
-                models were not measured here). They cost what as many more classes cost. None, with a threshold of 0,
-                is what the published evaluation does.
+                the classes stays below the threshold (`python -m catseg.shapes.threshold` measures it on *shapes*;
+                published models were not measured here). They cost what as many more classes cost. None, with a
+                threshold of 0, is what the published evaluation does.
             templates: prompt templates: "imagenet", "imagenet_select", "single", "shapes", or your own, with `{}` for
                 the name; by default those that the model was trained with. If their number is another, they are
                 averaged.

@@ -210,11 +210,11 @@ def _convert(source: HubFile, download: _Download, converted: Path) -> None:
     with atomic_path(converted) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # safetensors lets nobody else read its files, but users may share a cache
-        save_file(_each_its_own(checkpoint["model"]), temporary, metadata=notes)
+        save_file(each_its_own(checkpoint["model"]), temporary, metadata=notes)
         temporary.chmod(mode)
 
 
-def _each_its_own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def each_its_own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copy what shares its memory with other tensors, which a safetensors file cannot say."""
     taken: set[int] = set()
     separate = {}
