@@ -1,9 +1,10 @@
 """What `catseg train` and `catseg eval` say to the training command: a model, data sets and settings, as its words."""
 
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -26,23 +27,39 @@ def run_training_command(words: Sequence[str], command: str) -> None:
     Raises:
         SystemExit: as `catseg.engine.command.main`.
     """
-    with redirect_stdout(sys.stderr):
+    with _output_to_standard_error():
         main(words, command=command, wrong_use=WRONG_USE)
 
 
-def model_words(model: str, device: str | None) -> list[str]:
-    """Return the words that choose a model; those of options follow.
+@contextmanager
+def _output_to_standard_error() -> Iterator[None]:
+    """Send what is printed to standard error, by the processes that this one starts, too."""
+    sys.stdout.flush()
+    output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
+
+
+def model_words(model: str, device: str | None, gpus: int | None) -> list[str]:
+    """Return the words that choose a model and where it runs; those of options follow.
 
     Args:
         model: as `catseg.load` takes it.
         device: as torch names it; None leaves that of the config.
+        gpus: number of processes, on GPUs one each; None for one, or those that a launcher started.
 
     Raises:
         FileNotFoundError, ValueError: as `catseg.load`.
     """
     found = find_model(model)
     chosen = {} if device is None else {"MODEL.DEVICE": device}
-    return ["--config-file", str(found.config_file), *found.options, *option_words(chosen)]
+    processes = [] if gpus is None else ["--num-gpus", str(gpus)]
+    return ["--config-file", str(found.config_file), *processes, *found.options, *option_words(chosen)]
 
 
 def option_words(options: Mapping[str, str]) -> list[str]:
@@ -56,7 +73,7 @@ def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[li
     Of own data it is the test split, or else the validation split.
     """
     register_datasets()
-    names, options = [], {}
+    names, own, options = [], [], {}
     for word in data:
         if word in DatasetCatalog.list():
             names.append(word)
@@ -65,10 +82,10 @@ def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[li
             raise InputError(
                 f"no data set is called {word!r}, and no file or folder either; `catseg data list` shows all"
             )
-        splits = register_own(Path(word).expanduser(), unlabelled=unlabelled)
-        names.append(_split(splits, "test", "val"))
+        names.append(_split(register_own(word, unlabelled=unlabelled), "test", "val"))
+        own.append(word)
         options["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"] = str(MetadataCatalog.get(names[-1]).ignore_label)
-    return names, options
+    return names, options | _own_options(own, unlabelled)
 
 
 def training_options(data: str, *, unlabelled: str | None, batch: int, steps: int | None) -> dict[str, str]:
@@ -80,7 +97,7 @@ def training_options(data: str, *, unlabelled: str | None, batch: int, steps: in
         batch: images of a step.
         steps: length of the training; None for one that suits the number of images.
     """
-    splits = register_own(Path(data).expanduser(), unlabelled=unlabelled)
+    splits = register_own(data, unlabelled=unlabelled)
     train, val = _split(splits, "train"), _split(splits, "val", "test")
     images = len(DatasetCatalog.get(train))
     steps = steps or min(MOST_STEPS, max(FEWEST_STEPS, math.ceil(PASSES * images / batch)))
@@ -97,7 +114,14 @@ def training_options(data: str, *, unlabelled: str | None, batch: int, steps: in
         "SOLVER.CHECKPOINT_PERIOD": str(period),
         "TEST.EVAL_PERIOD": str(period),
         "TEST.PATIENCE": str(PATIENCE),
+        **_own_options([data], unlabelled),
     }
+
+
+def _own_options(data: Sequence[str], unlabelled: str | None) -> dict[str, str]:
+    """Return the options that make other processes, and later runs with the same config, register own data."""
+    paths = tuple(str(Path(path).expanduser().absolute()) for path in data)
+    return {"DATASETS.OWN": repr(paths), "DATASETS.OWN_UNLABELLED": unlabelled or ""}
 
 
 def _split(names: Sequence[str], *wanted: str) -> str:

@@ -15,11 +15,13 @@ The variable of a setting is its name after `CATSEG_`: CATSEG_DEVICE, CATSEG_FOR
 import argparse
 import difflib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catseg.arguments import file_path, positive
 from catseg.cli.main import COMMANDS
 from catseg.errors import InputError
 
@@ -77,6 +79,23 @@ MODEL = Setting(
 DEVICE = Setting("device", "such as cpu, cuda, cuda:1 or mps; default: a GPU where there is one")
 
 
+GPUS = Setting("gpus", "GPUs of this machine, or processes where there is none (default: 1)", None, positive, metavar="N")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, output: str) -> None:
+    """Add the options of the commands that run a model on data sets: output folder, unlabelled pixels, config keys.
+
+    Args:
+        parser: of the command.
+        output: folder that they write to by default.
+    """
+    parser.add_argument("-o", "--output", type=file_path, default=Path(output), help="folder (default: %(default)s)")
+    parser.add_argument("--unlabelled", metavar="NAME", help="class of the pixels that nobody labelled, or 'ignored'")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; the last argument"
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser, settings: Sequence[Setting]) -> None:
     """Add the options of settings, and `--verbose`, to a command."""
     for setting in settings:
@@ -114,6 +133,16 @@ def resolve(command: str, args: argparse.Namespace, settings: Sequence[Setting])
         setattr(args, setting.name, value)
         lines.append(f"{setting.name}: {shown(value)} ({origin})")
     return lines
+
+
+def apply_settings(command: str, args: argparse.Namespace, settings: Sequence[Setting]) -> None:
+    """Fill in what the command line does not say, and print what came of it where `--verbose` asks for that.
+
+    Arguments and errors as `resolve`.
+    """
+    lines = resolve(command, args, settings)
+    if args.verbose:
+        sys.stderr.writelines(f"{line}\n" for line in lines)
 
 
 def shown(value: Any) -> str:

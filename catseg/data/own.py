@@ -1,6 +1,7 @@
 """Registers own data sets with Detectron2, as the benchmarks are."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -52,6 +53,22 @@ def register_own(
         ]
         names.append(_register(dataset, split, records))
     return names
+
+
+def register_configured(paths: Sequence[str], *, unlabelled: str = "") -> None:
+    """Register the data sets of `DATASETS.OWN`, those that this process has not registered yet.
+
+    Args:
+        paths: their files or folders.
+        unlabelled: of `DATASETS.OWN_UNLABELLED`; "" for None.
+
+    Raises:
+        FileNotFoundError, ValueError: as `register_own`.
+    """
+    known = {MetadataCatalog.get(name).get("own_data") for name in DatasetCatalog.list()}
+    for path in paths:
+        if str(Path(path).expanduser().absolute()) not in known:
+            register_own(path, unlabelled=unlabelled or None)
 
 
 def own_name(path: Path, split: str) -> str:

@@ -22,6 +22,7 @@ from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config, read_config
 from catseg.console import add_debug_option, quieten_console
 from catseg.data.checks import check_label_maps
+from catseg.data.own import register_configured
 from catseg.data.registration import register_datasets
 from catseg.engine.evaluate import check_best_metric, check_evaluation, check_test_sets
 from catseg.engine.hooks import check_checkpoints
@@ -85,7 +86,7 @@ def setup(args: argparse.Namespace, *, gpus: int | None = None) -> CfgNode:
     _check_weights(cfg, start)
     if args.num_gpus > 1:
         forget_read_ahead()  # other processes load the weights
-    register_datasets()
+    _register(cfg)
     _check_data(cfg, training=not args.eval_only)
     if not args.eval_only and not args.resume:
         _check_output_folder(Path(cfg.OUTPUT_DIR))
@@ -125,7 +126,7 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
         cfg: of `setup`. The main process writes it to OUTPUT_DIR, as `config.yaml` or `eval_config.yaml`.
         args: as in `setup`.
     """
-    register_datasets()
+    _register(cfg)
     folder, rank = Path(cfg.OUTPUT_DIR), comm.get_rank()
     folder.mkdir(parents=True, exist_ok=True)
     names = ("fvcore", "detectron2", "catseg")
@@ -147,6 +148,11 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
             check_label_maps(name, coverage=not args.eval_only and name in cfg.DATASETS.TRAIN)
     seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def _register(cfg: CfgNode) -> None:
+    register_datasets()
+    register_configured(cfg.DATASETS.OWN, unlabelled=cfg.DATASETS.OWN_UNLABELLED)
 
 
 def _describe_device(device: str) -> str:

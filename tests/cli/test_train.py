@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from catseg.cli.commands import eval as eval_command
 from catseg.cli.commands import train
+from catseg.engine.command import main
 from tests.own_formats import bands, mask, photo, text
 
 SHORT = ["--steps", "2", "--batch", "2"]
@@ -59,6 +62,31 @@ def test_the_run_says_what_it_did(data, catseg):
     status, _, err = catseg("train", "--data", "folder", "-o", "mine", *SHORT)
     assert status == 2
     assert "go on with it by --resume" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "flags"),
+    [([], ["--gpus", "2"]), (["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], [])],
+    ids=["gpus", "torchrun"],
+)
+def test_every_process_knows_the_own_data(data, launcher, flags):
+    command = [sys.executable, *launcher, "-m", "catseg", "train", "--data", "folder", "-o", "two", *SHORT, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Process 0 of 2 on cpu" in done.stderr
+    assert done.stdout == ""
+    assert json.loads(Path("two/model_best.json").read_text())["metric"] == "sem_seg/mIoU"
+
+
+def test_a_run_is_evaluated_by_its_config_alone(data, catseg):
+    """As `train_net.py` does, in a process that knows nothing of the data but what the config says."""
+    assert catseg("train", "--data", "folder", "-o", "mine", *SHORT)[0] == 0
+    for name in ("own_folder_train", "own_folder_val"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    main(["--config-file", "mine/config.yaml", "--eval-only", "MODEL.WEIGHTS", "mine/model_best.pth"])
+    assert "own_folder_val" in json.loads(Path("mine/results.json").read_text())["results"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from catseg.atomic import cache_folder
 from catseg.data.checks import check_dataset, check_label_maps
 from catseg.data.formats import prepared
-from catseg.data.own import register_own
+from catseg.data.own import register_configured, register_own
 from catseg.label_io import read_classes
 from tests.own_formats import HEIGHT, NAMES, WIDTH, bands, coco, coloured, mask, photo, text
 
@@ -120,3 +120,12 @@ def test_two_data_sets_of_one_name(tmp_path):
 def test_several_processes(tmp_path, monkeypatch):
     monkeypatch.setattr("catseg.data.parallel._FEW", 1)
     assert len(register_own(label_images(tmp_path / "data"), workers=2)) == 2
+
+
+def test_data_of_the_config_are_registered_once(tmp_path, monkeypatch):
+    root = label_images(tmp_path / "data")
+    register_configured([str(root)])
+    assert "own_data_train" in DatasetCatalog.list()
+    monkeypatch.setattr("catseg.data.own.read_dataset", None)  # not read again, by whatever name
+    monkeypatch.chdir(tmp_path)
+    register_configured([str(root), "data"])

@@ -2,10 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from catseg.arguments import file_path
-from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, resolve
+from catseg.cli.settings import DEVICE, GPUS, HELP, MODEL, Setting, add_run_arguments, add_settings, apply_settings
 
 EPILOG = f"""\
 examples:
@@ -18,7 +16,7 @@ are those of `train_net.py --eval-only`. `catseg data status` shows which benchm
 {HELP}
 """
 
-SETTINGS = (Setting(MODEL.name, MODEL.help, "v2-base", short=MODEL.short), DEVICE)
+SETTINGS = (Setting(MODEL.name, MODEL.help, "v2-base", short=MODEL.short), DEVICE, GPUS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,25 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, nargs="+", metavar="DATA", help="names of benchmarks, or files and folders of your own"
     )
-    parser.add_argument(
-        *("-o", "--output"), type=file_path, default=Path("output/eval"), help="folder (default: %(default)s)"
-    )
-    parser.add_argument("--unlabelled", metavar="NAME", help="class of the pixels that nobody labelled, or 'ignored'")
+    add_run_arguments(parser, output="output/eval")
     add_settings(parser, SETTINGS)
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; the last argument"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
-    settings = resolve("eval", args, SETTINGS)
-    if args.verbose:
-        sys.stderr.writelines(f"{line}\n" for line in settings)
+    apply_settings("eval", args, SETTINGS)
 
     from catseg.cli.runs import evaluated_splits, model_words, option_words, run_training_command
 
-    words = ["--eval-only", *model_words(args.model, args.device)]
+    words = ["--eval-only", *model_words(args.model, args.device, args.gpus)]
     names, options = evaluated_splits(args.data, unlabelled=args.unlabelled)
     options |= {"DATASETS.TEST": repr(tuple(names)), "DATASETS.TEST_CLASSES": "", "OUTPUT_DIR": str(args.output)}
     run_training_command([*words, *option_words(options), *args.opts], "catseg eval")

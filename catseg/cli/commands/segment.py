@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catseg.arguments import file_path, positive
-from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, resolve
+from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, apply_settings
 from catseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment everything; return the exit status."""
-    settings = resolve("segment", args, SETTINGS)
-    if args.verbose:
-        sys.stderr.writelines(f"{line}\n" for line in settings)
+    apply_settings("segment", args, SETTINGS)
     if args.output is None and not args.json:
         raise InputError("nothing would be kept: say where results go by -o FOLDER, or print them by --json")
     _check_classes(args.classes)
