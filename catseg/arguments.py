@@ -1,6 +1,7 @@
 """Types of command-line options, for `argparse`."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -14,6 +15,18 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return number
+
+
+def share(text: str) -> float:
+    """Read a probability or share, 0..1.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is something else.
+    """
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
 
 
 def file_path(text: str) -> Path:

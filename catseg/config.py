@@ -209,6 +209,9 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # shipped vocabulary, or a .json or .txt file. "" for the data sets' own.
     cfg.DATASETS.TRAIN_CLASSES = ""
     cfg.DATASETS.TEST_CLASSES = ""
+    # Classes that the network sees beside those of a user, so that "none of these" can be told: see
+    # `CATSegModel.segment`. "" for those of the training.
+    cfg.DATASETS.CONTEXT_CLASSES = ""
     cfg.INPUT.FORMAT = "RGB"  # the only one: MODEL.PIXEL_MEAN and MODEL.CLIP.PIXEL_MEAN are for it
     cfg.INPUT.COLOR_AUG_SSD = True
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
@@ -217,6 +220,9 @@ def _add_data_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings
+    # Share of the trained weights in those that are evaluated and kept as the best; the rest are those that the run
+    # started from, so that classes outside the training set suffer less (WiSE-FT, arXiv 2109.01903).
+    cfg.SOLVER.WISE_FT_ALPHA = 1.0
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.0  # learning rate of the backbone over BASE_LR; 0 freezes it
     cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's trained parameters over BASE_LR; 0 freezes it
     # How many of the newest checkpoints a run keeps, beside the best weights; older ones are removed. 0 keeps all.

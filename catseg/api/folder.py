@@ -1,7 +1,6 @@
 """A model as a folder that can be handed on: config, weights and a model card, as the Hugging Face hub wants them."""
 
 import json
-import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,12 +15,10 @@ import catseg
 from catseg.atomic import atomic_path
 from catseg.checkpoint.hub import each_its_own
 from catseg.errors import InputError, RunError
-from catseg.vocabulary import Vocabulary, load_vocabulary
+from catseg.vocabulary import Vocabulary, typed_line
 
 if TYPE_CHECKING:
     from catseg.api.model import CATSegModel
-
-logger = logging.getLogger(__name__)
 
 CONFIG_FILE, WEIGHTS_FILE, CLIP_FILE, CARD_FILE = "config.yaml", "model.safetensors", "clip.json", "README.md"
 
@@ -70,8 +67,9 @@ def portable_config(config: CfgNode, context: Vocabulary | None) -> CfgNode:
     portable.MODEL.WEIGHTS = portable.MODEL.CLIP.WEIGHTS = ""
     if Path(portable.MODEL.CLIP.NAME).is_file():
         portable.MODEL.CLIP.NAME = CLIP_FILE  # which `catseg.load` looks for beside the config
-    portable.DATASETS.TRAIN_CLASSES = "" if context is None else _typed(context)
-    portable.DATASETS.TRAIN = portable.DATASETS.TEST = ()
+    portable.DATASETS.CONTEXT_CLASSES = "" if context is None else typed_line(context)
+    portable.DATASETS.TRAIN = portable.DATASETS.TEST = portable.DATASETS.OWN = ()
+    portable.DATASETS.TRAIN_CLASSES = portable.DATASETS.TEST_CLASSES = ""
     portable.OUTPUT_DIR = "output"
     return portable
 
@@ -108,15 +106,3 @@ def model_card(model: "CATSegModel", licence: str) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _typed(classes: Vocabulary) -> str:
-    """Return classes as a line that `load_vocabulary` reads as these; "", with a warning, if there is none."""
-    line = ", ".join(" | ".join(words) for words in classes.synonyms)
-    try:
-        if load_vocabulary(line) == classes:
-            return line
-    except (ValueError, OSError) as error:
-        logger.debug("%r is not read as the classes that it lists", line, exc_info=error)
-    logger.warning("the classes of the training are not recorded: their names do not fit into one line")
-    return ""

@@ -69,9 +69,10 @@ def load(
 
 
 def training_classes(config: CfgNode) -> Vocabulary | None:
-    """Return the classes that a model is trained with; None if they are not known here."""
-    if config.DATASETS.TRAIN_CLASSES:
-        return load_vocabulary(config.DATASETS.TRAIN_CLASSES)
+    """Return the classes that a model is trained with, or has as its context; None if they are not known here."""
+    recorded = config.DATASETS.CONTEXT_CLASSES or config.DATASETS.TRAIN_CLASSES
+    if recorded:
+        return load_vocabulary(recorded)
     register_datasets()
     if not config.DATASETS.TRAIN or config.DATASETS.TRAIN[0] not in DatasetCatalog.list():
         return None

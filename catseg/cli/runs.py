@@ -7,14 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from catseg.api.loading import training_classes
 from catseg.api.registry import find_model
 from catseg.cli.main import WRONG_USE
+from catseg.config import load_config
 from catseg.data.own import register_own
-from catseg.data.registration import register_datasets
+from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.command import main
 from catseg.errors import InputError
+from catseg.vocabulary import Vocabulary, typed_line
 
 PASSES, FEWEST_STEPS, MOST_STEPS = 30, 200, 8000  # of a training over small data
 EVALUATIONS, PATIENCE = 10, 3  # of a training: all, and those in a row without better weights that end it
@@ -88,15 +92,23 @@ def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[li
     return names, options | _own_options(own, unlabelled)
 
 
-def training_options(data: str, *, unlabelled: str | None, batch: int, steps: int | None) -> dict[str, str]:
+def training_options(
+    data: str, *, model: str, unlabelled: str | None, batch: int, steps: int | None, keep: float
+) -> dict[str, str]:
     """Register own data, and return the options that train on them.
+
+    The classes and the context of the model that comes out are recorded, so that it does not need the data.
 
     Args:
         data: a file or folder.
+        model: that the training starts from, as `catseg.load` takes it.
         unlabelled: class of the pixels that nobody labelled.
         batch: images of a step.
         steps: length of the training; None for one that suits the number of images.
+        keep: share of the starting weights, if there are any, in those that come out, 0..1.
     """
+    found = find_model(model)
+    start = load_config(found.config_file, found.options)
     splits = register_own(data, unlabelled=unlabelled)
     train, val = _split(splits, "train"), _split(splits, "val", "test")
     images = len(DatasetCatalog.get(train))
@@ -107,15 +119,25 @@ def training_options(data: str, *, unlabelled: str | None, batch: int, steps: in
         "DATASETS.TEST": repr((val,)),
         "DATASETS.TRAIN_CLASSES": "",
         "DATASETS.TEST_CLASSES": "",
+        "DATASETS.CONTEXT_CLASSES": typed_line(_context(start, dataset_vocabulary(train))),
         "MODEL.SEM_SEG_HEAD.IGNORE_VALUE": str(MetadataCatalog.get(train).ignore_label),
         "SOLVER.IMS_PER_BATCH": str(batch),
         "SOLVER.MAX_ITER": str(steps),
         "SOLVER.BASE_LR": str(LEARNING_RATE),
+        "SOLVER.WISE_FT_ALPHA": str(1 - keep if start.MODEL.WEIGHTS else 1.0),
         "SOLVER.CHECKPOINT_PERIOD": str(period),
         "TEST.EVAL_PERIOD": str(period),
         "TEST.PATIENCE": str(PATIENCE),
         **_own_options([data], unlabelled),
     }
+
+
+def _context(start: CfgNode, own: Vocabulary) -> Vocabulary:
+    """Return own classes, and those of the training before that are none of them by any name."""
+    before = training_classes(start) or Vocabulary()
+    words = {word.casefold() for synonyms in own.synonyms for word in synonyms}
+    others = [synonyms for synonyms in before.synonyms if words.isdisjoint(word.casefold() for word in synonyms)]
+    return Vocabulary([*own.synonyms, *others], "the context of the trained model")
 
 
 def _own_options(data: Sequence[str], unlabelled: str | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -86,6 +87,7 @@ class EvaluationHook(HookBase):
         best_metric: what `find_metric` is asked for; larger is better.
         checkpointer: writes the weights.
         patience: evaluations in a row without better weights after which training ends; 0 for never.
+        weights: gives the model the weights that are evaluated and kept, for as long as its context lasts.
     """
 
     def __init__(
@@ -96,12 +98,14 @@ class EvaluationHook(HookBase):
         best_metric: str,
         checkpointer: Checkpointer,
         patience: int = 0,
+        weights: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._evaluate = evaluate
         self._period = period
         self._best_metric = best_metric
         self._checkpointer = checkpointer
         self._patience = patience
+        self._weights = weights
         self._evaluated = 0  # steps before the last evaluation
 
     def after_step(self) -> None:
@@ -137,10 +141,11 @@ class EvaluationHook(HookBase):
         raise EarlyEnd
 
     def _run(self, steps: int) -> None:
-        results = self._evaluate()
-        if comm.is_main_process() and results:
-            self._log(results)
-            self._keep_best(find_metric(results, self._best_metric), steps)
+        with self._weights():
+            results = self._evaluate()
+            if comm.is_main_process() and results:
+                self._log(results)
+                self._keep_best(find_metric(results, self._best_metric), steps)
         self._evaluated = steps
         comm.synchronize()
 

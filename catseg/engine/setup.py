@@ -29,6 +29,7 @@ from catseg.engine.hooks import check_checkpoints
 from catseg.engine.optimizer import check_optimizer
 from catseg.engine.resuming import CONFIG_FILE, check_resumable, report_changes, write_config
 from catseg.engine.schedule import check_schedule
+from catseg.engine.starting_weights import check_alpha
 from catseg.engine.training_data import check_batches, check_training_sets
 from catseg.engine.training_step import step_options
 from catseg.engine.wandb_writer import import_wandb
@@ -205,6 +206,7 @@ def _check_values(cfg: CfgNode, *, training: bool, processes: int) -> None:
         check_optimizer(cfg)
         step_options(cfg)
         check_checkpoints(cfg)
+        check_alpha(cfg)
         check_batches(cfg, processes=processes)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from catseg.engine.hooks import EarlyEnd, EvaluationHook, build_checkpoint_hook
 from catseg.engine.optimizer import build_optimizer
 from catseg.engine.report import ReportHook
 from catseg.engine.schedule import build_schedule
+from catseg.engine.starting_weights import StartingWeights
 from catseg.engine.training_data import build_train_loader, check_reference
 from catseg.engine.training_step import TrainingStep, step_options
 from catseg.engine.wandb_writer import WandbWriter
@@ -66,6 +68,7 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self._plain_model = model
+        self._start: StartingWeights | None = None
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -77,14 +80,16 @@ class Trainer(DefaultTrainer):
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning("%s holds no checkpoint to resume from: training starts anew", self.cfg.OUTPUT_DIR)
             resume = False
+        if not resume or self.cfg.SOLVER.WISE_FT_ALPHA < 1:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        if self.cfg.SOLVER.WISE_FT_ALPHA < 1:
+            self._start = StartingWeights(self._plain_model, self.cfg.SOLVER.WISE_FT_ALPHA)
         if resume:
             self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self.start_iter = self.iter + 1
             for group, lr in zip(self._trainer.optimizer.param_groups, self.scheduler.get_lr(), strict=True):
                 group["lr"] = lr  # another one than in the checkpoint if SOLVER.MAX_ITER is
             logger.info("Resuming at iteration %d", self.start_iter)
-        else:
-            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         starts = comm.all_gather(self.start_iter)
         if len(set(starts)) > 1:
             raise RunError(f"processes start at iterations {starts}: all machines need to share one OUTPUT_DIR")
@@ -149,6 +154,7 @@ class Trainer(DefaultTrainer):
                     best_metric=self.cfg.TEST.BEST_METRIC,
                     checkpointer=self.checkpointer,
                     patience=self.cfg.TEST.PATIENCE,
+                    weights=self._evaluated_weights,
                 )
             )
         if comm.is_main_process():
@@ -200,6 +206,9 @@ class Trainer(DefaultTrainer):
             As Detectron2 has it: task -> metric -> value for one dataset, one such dict per dataset for several.
         """
         return _flat_if_single(evaluate(cfg, model, weights=cfg.MODEL.WEIGHTS or "initial weights"))
+
+    def _evaluated_weights(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._start is None else self._start.mixed()
 
     def _evaluate(self) -> Results:
         steps = self.iter + 1 if self.iter < self.max_iter else self.max_iter

@@ -9,7 +9,7 @@ One rule holds for lists, files and typed lines:
 - A list or file whose only entry holds "," or ";", such as `["cat, kitten"]`, could mean either and is refused.
 """
 
-from catseg.vocabulary.loading import VocabularySource, load_vocabulary, shipped_vocabularies
+from catseg.vocabulary.loading import VocabularySource, load_vocabulary, shipped_vocabularies, typed_line
 from catseg.vocabulary.vocabulary import Vocabulary
 
-__all__ = ["Vocabulary", "VocabularySource", "load_vocabulary", "shipped_vocabularies"]
+__all__ = ["Vocabulary", "VocabularySource", "load_vocabulary", "shipped_vocabularies", "typed_line"]

@@ -4,6 +4,7 @@ import ast
 import csv
 import difflib
 import json
+import logging
 import os
 import re
 import textwrap
@@ -17,6 +18,8 @@ from catseg.vocabulary.files import SUFFIXES, read_entries, text_entries
 from catseg.vocabulary.vocabulary import Vocabulary
 
 VocabularySource = str | Path | Sequence[str | Sequence[str]]
+
+logger = logging.getLogger(__name__)
 
 _SHIPPED = Path(__file__).parents[1] / "vocabularies"
 _ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
@@ -164,3 +167,15 @@ def _fields(text: str, separator: str, origin: str) -> Entries:
     for number, field in enumerate(fields, 1):
         _refuse_another_vocabulary(field.strip(), f"name {number} of {origin}")
     return numbered("name", fields)
+
+
+def typed_line(classes: Vocabulary) -> str:
+    """Return classes as a line that `load_vocabulary` reads as these; "", with a warning, if there is none."""
+    line = ", ".join(" | ".join(words) for words in classes.synonyms)
+    try:
+        if load_vocabulary(line) == classes:
+            return line
+    except (ValueError, OSError) as error:
+        logger.debug("%r is not read as the classes that it lists", line, exc_info=error)
+    logger.warning("%s is not recorded: its names do not fit into one line", classes.origin)
+    return ""

@@ -106,7 +106,7 @@ def test_settings_are_shown(tiny, catseg, monkeypatch):
         (["photos", "cat, cat", "-o", "out"], "repeats the class 'cat'"),
         (["photos", "cat, dog", "-o", "out", "-m", "v2-bass"], "did you mean v2-base"),
         (["photos", "cat, dog", "-o", "out", "--save", "overlays"], "expected some of overlay,labels"),
-        (["photos", "cat, dog", "-o", "out", "--threshold", "1.5"], "expected a probability from 0 to 1"),
+        (["photos", "cat, dog", "-o", "out", "--threshold", "1.5"], "expected a number from 0 to 1"),
         (["photos", "cat, dog", "-o", "out", "--background", "dog"], "repeats the class"),
         (["camera:front", "cat, dog", "-o", "out"], "a camera is given by its number"),
         (["photos"], "required: CLASSES"),

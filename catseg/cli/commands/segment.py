@@ -6,11 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catseg.arguments import file_path, positive
+from catseg.arguments import file_path, positive, share
 from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, apply_settings
 from catseg.errors import InputError
 
@@ -62,19 +61,12 @@ def _kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def _probability(text: str) -> float:
-    with suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a probability from 0 to 1, got {text!r}")
-
-
 SETTINGS = (
     Setting(MODEL.name, MODEL.help, DEFAULT_MODEL, short=MODEL.short),
     DEVICE,
     Setting("save", "what to write, with commas between", ("overlay", "labels", "shares"), _kinds, metavar="KINDS"),
     Setting("format", "of the overlays", "png", choices=("png", "jpg")),
-    Setting("threshold", "pixels whose class is less probable are nothing; 0 gives all a class", 0.5, _probability),
+    Setting("threshold", "pixels whose class is less probable are nothing; 0 gives all a class", 0.5, share),
     Setting("background", "name of one more class, for the pixels that are nothing", metavar="NAME"),
     Setting("batch", "images that go through the network together", 1, positive, metavar="N"),
     Setting("workers", "threads that read images, and as many that write results", 2, positive, metavar="N"),
