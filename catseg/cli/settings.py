@@ -79,7 +79,9 @@ MODEL = Setting(
 DEVICE = Setting("device", "such as cpu, cuda, cuda:1 or mps; default: a GPU where there is one")
 
 
-GPUS = Setting("gpus", "GPUs of this machine, or processes where there is none (default: 1)", None, positive, metavar="N")
+GPUS = Setting(
+    "gpus", "GPUs of this machine, or processes where there is none (default: 1)", None, positive, metavar="N"
+)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, output: str) -> None:

@@ -131,7 +131,9 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     folder, rank = Path(cfg.OUTPUT_DIR), comm.get_rank()
     folder.mkdir(parents=True, exist_ok=True)
     names = ("fvcore", "detectron2", "catseg")
+    setup_logger.cache_clear()
     for name in names:
+        logging.getLogger(name).handlers.clear()  # of an earlier run in this process
         setup_logger(str(folder), distributed_rank=rank, name=name)
     quieten_console(names)
     logger.info("catseg %s, detectron2 %s, torch %s", __version__, detectron2.__version__, torch.__version__)

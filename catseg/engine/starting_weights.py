@@ -1,7 +1,7 @@
 """Fine-tuning that keeps what a model could do before: weights between those it started from and those it was led to.
 
-What is evaluated and kept as the best weights is `alpha` times the trained weights plus `1 - alpha` times those that the
-run started from: WiSE-FT, Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, arXiv 2109.01903,
+What is evaluated and kept as the best weights is `alpha` times the trained weights plus `1 - alpha` times those that
+the run started from: WiSE-FT, Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, arXiv 2109.01903,
 equation 1. Training itself goes on with the trained weights alone.
 """
 

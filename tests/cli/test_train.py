@@ -124,3 +124,12 @@ def test_data_are_checked_and_converted(data, catseg):
     status, _, err = catseg("data", "convert", "folder", "--to", "tiff", "-o", "other")
     assert status == 2
     assert "there are label-images, coco" in err
+
+
+def test_the_log_of_a_run_is_its_own(data, catseg):
+    for name in ("first", "second"):
+        assert catseg("train", "--data", "folder", "-o", name, *SHORT)[0] == 0
+    first, second = (Path(name, "log.txt").read_text() for name in ("first", "second"))
+    assert "Report: first" in first
+    assert "Report: second" not in first
+    assert second.count("Report: second") == 1

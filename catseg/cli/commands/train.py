@@ -15,8 +15,9 @@ examples:
 Training starts from the model's weights and is evaluated ten times on the validation split, which is made, and stated,
 if the data have none. It ends early when three evaluations in a row bring nothing better. What is evaluated and kept is
 half way between the model's weights and the trained ones, so that it finds other classes nearly as well as before;
---keep 0 suits the classes of the data alone. The output folder holds the best weights, model_best.pth, the log, which goes to standard error too, and a report. Any key of the config can be set
-by --opts. Several machines start it by torchrun or srun, as they do `train_net.py`.
+--keep 0 suits the classes of the data alone. The output folder holds the best weights, model_best.pth, the log, which
+goes to standard error too, and a report. Any key of the config can be set by --opts. Several machines start it by
+torchrun or srun, as they do `train_net.py`.
 {HELP}
 """
 
