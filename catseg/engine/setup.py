@@ -130,12 +130,7 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     _register(cfg)
     folder, rank = Path(cfg.OUTPUT_DIR), comm.get_rank()
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("fvcore", "detectron2", "catseg")
-    setup_logger.cache_clear()
-    for name in names:
-        logging.getLogger(name).handlers.clear()  # of an earlier run in this process
-        setup_logger(str(folder), distributed_rank=rank, name=name)
-    quieten_console(names)
+    _log_to(folder, rank)
     logger.info("catseg %s, detectron2 %s, torch %s", __version__, detectron2.__version__, torch.__version__)
     logger.info("python %s on %s: %s", platform.python_version(), platform.platform(), " ".join(sys.argv))
     logger.info("Process %d of %d on %s", rank, comm.get_world_size(), _describe_device(cfg.MODEL.DEVICE))
@@ -156,6 +151,16 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 def _register(cfg: CfgNode) -> None:
     register_datasets()
     register_configured(cfg.DATASETS.OWN, unlabelled=cfg.DATASETS.OWN_UNLABELLED)
+
+
+def _log_to(folder: Path, rank: int) -> None:
+    """Log to a folder, and no longer to that of an earlier run in this process."""
+    names = ("fvcore", "detectron2", "catseg")
+    setup_logger.cache_clear()
+    for name in names:
+        logging.getLogger(name).handlers.clear()
+        setup_logger(str(folder), distributed_rank=rank, name=name)
+    quieten_console(names)
 
 
 def _describe_device(device: str) -> str:

@@ -7,7 +7,7 @@ from tests.tiny import option_words, tiny_options
 
 
 def test_the_command_takes_its_arguments_and_name_from_a_program(tmp_path, toy_datasets, monkeypatch):
-    monkeypatch.setattr("catseg.engine.setup.setup_logger", lambda *args, **options: None)  # other tests look at logs
+    monkeypatch.setattr("catseg.engine.setup._log_to", lambda *_: None)  # other tests look at logs
     (tmp_path / "config.yaml").write_text("VERSION: 2\n")
     options = {**tiny_options(tmp_path), "DATASETS.TEST": ("toy_test",), "OUTPUT_DIR": tmp_path / "output"}
     arguments = ["--config-file", str(tmp_path / "config.yaml"), "--eval-only", *option_words(options)]

@@ -161,7 +161,7 @@ def test_datasets_are_checked_before_anything_is_loaded(arguments, other_dataset
 
 @pytest.mark.parametrize("eval_only", [False, True])
 def test_label_maps_are_looked_at_before_anything_is_loaded(arguments, monkeypatch, caplog, eval_only):
-    monkeypatch.setattr(catseg.engine.setup, "setup_logger", lambda *args, **options: None)  # it would hide from caplog
+    monkeypatch.setattr(catseg.engine.setup, "_log_to", lambda *_: None)  # it would hide from caplog
     args = arguments({"eval_only": eval_only})
     start_process(setup(args), args)
     for name in ("toy_train", "toy_test"):
@@ -271,7 +271,7 @@ def test_what_a_resumed_run_starts_from(arguments, tmp_path):
 
 
 def test_a_resumed_run_keeps_its_options_and_config_yaml_tells_the_truth(arguments, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(catseg.engine.setup, "setup_logger", lambda *args, **options: None)  # it would hide from caplog
+    monkeypatch.setattr(catseg.engine.setup, "_log_to", lambda *_: None)  # it would hide from caplog
     folder = tmp_path / "output"
     first = arguments(SOLVER__MAX_ITER=4)
     start_process(setup(first), first)
@@ -289,7 +289,7 @@ def test_a_resumed_run_keeps_its_options_and_config_yaml_tells_the_truth(argumen
 
 
 def test_a_folder_that_another_run_logs_to_is_noticed(arguments, monkeypatch, caplog):
-    monkeypatch.setattr(catseg.engine.setup, "setup_logger", lambda *args, **options: None)  # it would hide from caplog
+    monkeypatch.setattr(catseg.engine.setup, "_log_to", lambda *_: None)  # it would hide from caplog
     args = arguments()
     for _ in range(2):
         assert "earlier run" not in caplog.text
