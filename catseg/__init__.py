@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # fvcore scripts two functions at import; nothing here uses them, and the notice would head every command's output.
 warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", category=FutureWarning)
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["CATSegModel", "ModelInfo", "Result", "add_catseg_config", "load", "models"]
 
 _MODULES = {
