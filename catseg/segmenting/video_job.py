@@ -63,7 +63,7 @@ def segment_video(
         if results is not None and results.has_overlays:
             stack.enter_context(output_errors())
             temporary = stack.enter_context(atomic_path(results.path(files["overlay"])))
-            write_frame = stack.enter_context(video_writer(temporary, video))
+            write_frame = stack.enter_context(video_writer(temporary, video, frames=limit))
             write = lambda result: write_frame(_drawn(result))
         try:
             for number, result in enumerate(_segmented(model, video, classes, options, limit), 1):

@@ -113,7 +113,7 @@ def camera_number(name: str) -> int | None:
 
 
 @contextmanager
-def video_writer(path: Path, like: Video) -> Iterator[Callable[[Frame], None]]:
+def video_writer(path: Path, like: Video, *, frames: int | None = None) -> Iterator[Callable[[Frame], None]]:
     """Write a video with the frame rate of another one, with its codec and its sound where that can be done.
 
     ffmpeg writes it, where it is on PATH; OpenCV does otherwise, which knows few codecs and no sound. What is not kept
@@ -123,6 +123,7 @@ def video_writer(path: Path, like: Video) -> Iterator[Callable[[Frame], None]]:
         path: the file; its suffix decides about the container. It is complete at the end of the block, whatever is
             raised in there: the caller puts it in place, or not.
         like: the other one.
+        frames: how many of its frames there will be at most, if not all: its sound is cut after them.
 
     Yields:
         A function that takes a frame, RGB 0..255, (H, W, 3), all of one size.
@@ -131,7 +132,7 @@ def video_writer(path: Path, like: Video) -> Iterator[Callable[[Frame], None]]:
         RuntimeError: if the video cannot be written.
     """
     program = shutil.which("ffmpeg")
-    writer = _OpenCVWriter(path, like) if program is None else _FFmpegWriter(path, like, program)
+    writer = _OpenCVWriter(path, like) if program is None else _FFmpegWriter(path, like, program, frames)
     try:
         yield writer.write
     finally:
@@ -172,8 +173,8 @@ class _OpenCVWriter:
 
 
 class _FFmpegWriter:
-    def __init__(self, path: Path, like: Video, program: str) -> None:
-        self._path, self._like, self._program = path, like, program
+    def __init__(self, path: Path, like: Video, program: str, frames: int | None) -> None:
+        self._path, self._like, self._program, self._frames = path, like, program, frames
         self._process: subprocess.Popen[bytes] | None = None
         self._said = b""
 
@@ -204,8 +205,11 @@ class _FFmpegWriter:
     def _command(self, width: int, height: int) -> list[str]:
         rate = Fraction(self._like.rate).limit_denominator(1001)
         frames = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "-"]
-        sound = [] if self._like.path is None else ["-i", str(self._like.path), "-map", "0:v", "-map", "1:a?"]
-        copied = [] if self._like.path is None else ["-c:a", "copy"]
+        sound, copied = [], []
+        if self._like.path is not None:
+            length = [] if self._frames is None else ["-t", str(self._frames / self._like.rate)]
+            sound = [*length, "-i", str(self._like.path), "-map", "0:v", "-map", "1:a?"]
+            copied = ["-c:a", "copy"]
         even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
         encoder = self._encoder()
         video = [] if encoder is None else ["-c:v", encoder]
