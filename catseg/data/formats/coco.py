@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle_masks
 
 from catseg.data.formats.classes import Classes, Name, decide_classes, ignored_names
 from catseg.data.formats.dataset import Geometry, Labels, OwnDataset, OwnSample
 from catseg.data.formats.files import by_split, how_many, images_below, mentions, portable, read_json, split_of
+from catseg.data.formats.segmentations import is_empty, segmentation_mask
 from catseg.data.formats.shapes import as_bytes, canvas_of, paint, upright
 from catseg.data.pairs import listed
 from catseg.errors import InputError
@@ -55,7 +55,7 @@ class CocoLabels:
         where = f"{self.image} in {self.file}"
         size, orientation = canvas_of(image, self.size, where)
         shapes = [
-            (self.index[category], _mask(segmentation, size, where)) for category, segmentation in self.annotations
+            (self.index[category], segmentation_mask(segmentation, size, where)) for category, segmentation in self.annotations
         ]
         return upright(paint(shapes, size, self.rest, smaller_on_top=True), orientation)
 
@@ -216,7 +216,7 @@ class _Reading:
                     f"{file}: an annotation of {record['file_name']} has the category {annotation['category_id']}, "
                     "which the file does not list"
                 )
-            if _is_empty(annotation.get("segmentation")):
+            if is_empty(annotation.get("segmentation")):
                 self.without_mask.append(f"{annotation.get('id')} of {record['file_name']}")
             else:
                 kept.append((annotation["category_id"], annotation["segmentation"]))
@@ -259,30 +259,3 @@ def _image_finder(file: Path, root: Path) -> Callable[[str], Path | None]:
         return named[0] if len(named) == 1 else None
 
     return locate
-
-
-def _mask(segmentation: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]:
-    """Make the mask of a segmentation: polygons, or RLE, compressed or not."""
-    try:
-        if isinstance(segmentation, Mapping):
-            stated = tuple(int(length) for length in segmentation["size"])
-            if stated != size:
-                raise InputError(f"it is of {stated[1]} x {stated[0]} pixels, the image of {size[1]} x {size[0]}")
-            counts = segmentation["counts"]
-            rle = rle_masks.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
-        else:
-            polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-            rle = rle_masks.merge(rle_masks.frPyObjects(polygons, *size))
-        return rle_masks.decode(rle).astype(bool)
-    except Exception as error:  # pycocotools raises all kinds of errors for what is no segmentation
-        raise InputError(f"a segmentation of {where} cannot be read: {error}") from error
-
-
-def _is_empty(segmentation: Any) -> bool:
-    if isinstance(segmentation, Mapping):
-        return "counts" not in segmentation
-    return not isinstance(segmentation, list) or not any(_is_polygon(polygon) for polygon in segmentation)
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and len(polygon) >= 6
