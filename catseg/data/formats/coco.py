@@ -55,7 +55,8 @@ class CocoLabels:
         where = f"{self.image} in {self.file}"
         size, orientation = canvas_of(image, self.size, where)
         shapes = [
-            (self.index[category], segmentation_mask(segmentation, size, where)) for category, segmentation in self.annotations
+            (self.index[category], segmentation_mask(segmentation, size, where))
+            for category, segmentation in self.annotations
         ]
         return upright(paint(shapes, size, self.rest, smaller_on_top=True), orientation)
 

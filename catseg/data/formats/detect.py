@@ -119,9 +119,9 @@ def _cityscapes(path: Path) -> tuple[str, Reader] | None:
 def _label_images(path: Path, *, by_colour: bool) -> tuple[str, Reader] | None:
     if not path.is_dir() or not label_images.folders(path):
         return None
-    file = label_images.named_file(path, COLOUR_FILES if by_colour else NAME_FILES)
+    file = label_images.class_file(path, COLOUR_FILES if by_colour else NAME_FILES)
     read = label_images.read_masks if by_colour else label_images.read_indices
-    return None if file is None else (file.name, lambda unlabelled: read(path, unlabelled))
+    return None if file is None else (file.name, lambda unlabelled: read(path, file, unlabelled))
 
 
 def _contents(path: Path) -> str:

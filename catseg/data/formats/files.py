@@ -78,6 +78,15 @@ def images_below(folder: Path) -> list[Path]:
     return files_below(folder, image_suffixes())
 
 
+def images_in(folder: Path) -> list[Path]:
+    """List the images in a folder, but not those below it."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if _suffix(path.name) in image_suffixes() and not _is_hidden(path.name)
+    ]
+
+
 def subfolder(folder: Path, names: Sequence[str]) -> Path | None:
     """Return the folder in `folder` that has the first of some names, in any case, that there is; None if none."""
     present = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}

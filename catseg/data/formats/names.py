@@ -13,10 +13,24 @@ from catseg.data.formats.files import read_json, read_text
 from catseg.data.formats.label_files import Colour
 from catseg.errors import InputError
 
-NAME_FILES = tuple(
-    f"{stem}{suffix}"
-    for stem in ("classes", "names", "labels", "class_names", "label_names", "categories", "obj")
-    for suffix in (".txt", ".names", ".csv", ".json", ".yaml", ".yml")
+_ADE20K = "objectinfo150.txt"  # numbers begin at 1, and 0 is unlabelled
+NAME_FILES = (
+    *(
+        f"{stem}{suffix}"
+        for stem in (
+            "classes",
+            "_classes",
+            "names",
+            "labels",
+            "class_names",
+            "label_names",
+            "categories",
+            "obj",
+            "codes",
+        )
+        for suffix in (".txt", ".names", ".csv", ".json", ".yaml", ".yml")
+    ),
+    _ADE20K,
 )
 COLOUR_FILES = tuple(
     f"{stem}{suffix}"
@@ -28,7 +42,7 @@ COLOUR_FILES = tuple(
 )
 _KEYS = ("names", "classes", "categories", "labels", "id2label")
 _NAME_HEADERS = ("name", "class", "class_name", "label", "category", "names", "classes")
-_NUMBER_HEADERS = ("id", "value", "index", "number", "class_id", "label_id", "category_id", "idx")
+_NUMBER_HEADERS = ("id", "value", "index", "number", "class_id", "label_id", "category_id", "idx", "pixel_value")
 _COLOUR_HEADERS = (("r", "g", "b"), ("red", "green", "blue"))
 _NUMBERED = re.compile(r"(\d+)\s*[:=,;)\t ]\s*(\S.*)")
 _RGB = r"(?P<colour>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3})"
@@ -45,7 +59,7 @@ def read_numbers(path: Path) -> dict[int, Name]:
 
     Args:
         path: a text with one name per line, which counts from 0 unless the lines are numbered; a table with columns for
-            name and number; or JSON or YAML: a list, names by number, numbers by name, or objects with "id" and "name".
+            name and number, as Roboflow and ADE20K have it; or JSON or YAML: a list, names by number, numbers by name, or objects with "id" and "name".
             A first line "__ignore__", as labelme's lists have, is the number -1.
 
     Raises:
@@ -55,18 +69,24 @@ def read_numbers(path: Path) -> dict[int, Name]:
     suffix = path.suffix.lower()
     if suffix in (".json", ".yaml", ".yml"):
         return numbers_of(read_json(path) if suffix == ".json" else read_yaml(path), str(path))
+    if path.name.casefold() == _ADE20K:
+        return {0: "unlabelled"} | {number: str(name).split(", ") for number, name in _numbers_of_table(path).items()}
     if suffix == ".csv":
-        rows = _table(path)
-        name, number = _column(rows[0], _NAME_HEADERS), _column(rows[0], _NUMBER_HEADERS)
-        if name is None:
-            return dict(enumerate(row[0] for row in rows))
-        pairs = [(int(row[number]) if number is not None else place, row[name]) for place, row in enumerate(rows[1:])]
-        return _unique(pairs, str(path))
+        return _numbers_of_table(path)
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
     matches = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     if lines and len(matches) == len(lines):
         return _unique([(int(match[1]), match[2]) for match in matches], str(path))
     return dict(enumerate(lines, -1 if lines and lines[0] == "__ignore__" else 0))
+
+
+def _numbers_of_table(path: Path) -> dict[int, Name]:
+    rows = _table(path)
+    name, number = _column(rows[0], _NAME_HEADERS), _column(rows[0], _NUMBER_HEADERS)
+    if name is None:
+        return dict(enumerate(row[0] for row in rows))
+    pairs = [(row[number] if number is not None else place, row[name]) for place, row in enumerate(rows[1:])]
+    return _unique(pairs, str(path))
 
 
 def read_yaml(path: Path) -> Any:
@@ -94,8 +114,8 @@ def numbers_of(content: Any, origin: str) -> dict[int, Name]:
     elif isinstance(content, list) and content:
         if all(isinstance(item, Mapping) and "name" in item for item in content):
             return _unique([(item.get("id", place), item["name"]) for place, item in enumerate(content)], origin)
-        if all(isinstance(item, str | list | tuple) for item in content):
-            return dict(enumerate(content))
+        if not any(isinstance(item, Mapping) for item in content):
+            return _unique(enumerate(content), origin)
     raise InputError(f"{origin} must hold a list of class names, names by number, or objects with an id and a name")
 
 
@@ -176,8 +196,12 @@ def _table(path: Path) -> list[list[str]]:
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter)]
     rows = [row for row in rows if any(row)]
-    if not rows or any(len(row) < len(rows[0]) for row in rows):
-        raise InputError(f"{path} must be a table with as many cells in each line as in the first")
+    wrong = [row for row in rows if len(row) < len(rows[0]) or any(row[len(rows[0]) :])]
+    if not rows or wrong:
+        raise InputError(
+            f"{path} must be a table with as many cells in each line as in the first; a cell that holds the separator "
+            f"is in quotes{f', got {delimiter.join(wrong[0])!r}' if wrong else ''}"
+        )
     return rows
 
 

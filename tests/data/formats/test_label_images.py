@@ -134,3 +134,63 @@ def test_lines_of_colours(tmp_path, line, name):
 def test_lines_without_colours(tmp_path):
     with pytest.raises(ValueError, match=r"line 2 of .*colors\.txt must hold a class name and its colour"):
         read_colours(text(tmp_path / "colors.txt", "sofa 1 2 3\ncat 1 2\n"))
+
+
+def test_images_and_masks_in_one_folder(tmp_path):
+    """Roboflow's "semantic segmentation masks", with a list of the classes in the folder of each split."""
+    for split in ("train", "valid"):
+        photo(tmp_path / split / "a_png.rf.0f.jpg", seed=len(split))
+        mask(tmp_path / split / "a_png.rf.0f_mask.png", bands(0, 1))
+        text(tmp_path / split / "_classes.csv", "Pixel Value, Class\n0, background\n1, cat\n")
+    data = read_dataset(tmp_path)
+    assert (data.format, data.vocabulary, data.problems) == ("label-images", ["background", "cat"], ())
+    assert [(split, sample.name) for split, sample in data.samples] == [
+        ("train", "train/a_png.rf.0f"),
+        ("val", "valid/a_png.rf.0f"),
+    ]
+    assert np.array_equal(data.samples[1][1].label_map(), bands(0, 1))
+    mask(tmp_path / "valid" / "b_mask.png", bands(0, 1))
+    photo(tmp_path / "valid" / "c.png")
+    assert read_dataset(tmp_path).problems == ("1 image has no label map: c", "1 label map has no image: b_mask")
+    text(tmp_path / "valid" / "_classes.csv", "Pixel Value, Class\n0, background\n1, dog\n")
+    with pytest.raises(ValueError, match=r"has files that differ: .*_classes\.csv"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("images/top_2_10_RGB.tif", "labels/top_2_10_label.tif"),  # Potsdam
+        ("images/x-ortho.tif", "labels/x-label.png"),  # DroneDeploy
+        ("12_sat.jpg", "12_mask.png"),  # DeepGlobe
+        ("Train/Rural/images_png/0.png", "Train/Rural/masks_png/0.png"),  # LoveDA
+        ("701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png"),  # CamVid
+    ],
+)
+def test_names_that_data_sets_give(tmp_path, image, label):
+    photo(tmp_path / image)
+    coloured(tmp_path / label, bands(0, 1), [(255, 255, 255), (0, 0, 255)])
+    text(tmp_path / "colors.csv", "name;r;g;b\r\nroad;255;255;255\r\nroof;0;0;255\r\n", "utf-8-sig")
+    data = read_dataset(tmp_path)
+    assert data.problems == ()
+    assert np.array_equal(data.splits["train"][0].label_map(), bands(0, 1))
+
+
+def test_ade20k_as_its_authors_pack_it(tmp_path):
+    photo(tmp_path / "images" / "training" / "a.jpg")
+    mask(tmp_path / "annotations" / "training" / "a.png", bands(0, 1, 2, 2))
+    lines = "Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t0.1\t11\t2\t1\twall\n2\t0.1\t6\t6\t1\tbuilding, edifice\n"
+    text(tmp_path / "objectInfo150.txt", lines)
+    data = read_dataset(tmp_path)
+    assert data.vocabulary.synonyms == (("wall",), ("building", "edifice"))
+    assert np.array_equal(data.splits["train"][0].label_map(), bands(255, 0, 1, 1))
+
+
+def test_a_name_with_the_separator_is_in_quotes(tmp_path):
+    photo(tmp_path / "images" / "a.png")
+    mask(tmp_path / "labels" / "a.png", bands(0, 1))
+    table = text(tmp_path / "classes.csv", "id,name\n0,grass\n1,sofa, big\n")
+    with pytest.raises(ValueError, match=r"is in quotes, got '1,sofa,big'"):
+        read_dataset(tmp_path)
+    text(table, 'id,name\n0,grass\n1,"sofa, big"\n')
+    assert read_dataset(tmp_path).vocabulary == ["grass", "sofa, big"]
