@@ -54,9 +54,11 @@ def read_json(path: Path) -> Any:
 
 
 def mentions(path: Path, *keys: str) -> bool:
-    """Tell whether the beginning or the end of a JSON file has one of some keys, without reading all of a large one."""
+    """Tell whether a JSON file is an object whose beginning or end has one of some keys, which is all that is read."""
     with path.open("rb") as file:
         ends = file.read(_SNIFFED)
+        if not re.match(rb"(\xef\xbb\xbf)?\s*\{", ends):
+            return False
         if path.stat().st_size > 2 * _SNIFFED:
             file.seek(-_SNIFFED, os.SEEK_END)
         ends += file.read()

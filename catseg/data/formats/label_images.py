@@ -95,7 +95,8 @@ def _parents(root: Path) -> list[tuple[Path, str | None]]:
 
 def _has_both(folder: Path) -> bool:
     names = {path.stem for path in images_in(folder)}
-    return any(_stem(name, _LABEL_ENDINGS) in names for name in names if _stem(name, _LABEL_ENDINGS) != name)
+    images = names | {_stem(name, _IMAGE_ENDINGS) for name in names}
+    return any((stem := _stem(name, _LABEL_ENDINGS)) != name and stem in images for name in names)
 
 
 def _stem(name: str, endings: Iterable[str]) -> str:

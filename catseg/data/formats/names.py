@@ -59,8 +59,8 @@ def read_numbers(path: Path) -> dict[int, Name]:
 
     Args:
         path: a text with one name per line, which counts from 0 unless the lines are numbered; a table with columns for
-            name and number, as Roboflow and ADE20K have it; or JSON or YAML: a list, names by number, numbers by name, or objects with "id" and "name".
-            A first line "__ignore__", as labelme's lists have, is the number -1.
+            name and number, as Roboflow and ADE20K have it; or JSON or YAML: a list, names by number, numbers by name,
+            or objects with "id" and "name". A first line "__ignore__", as labelme's lists have, is the number -1.
 
     Raises:
         OSError: if it cannot be opened.
@@ -116,7 +116,10 @@ def numbers_of(content: Any, origin: str) -> dict[int, Name]:
             return _unique([(item.get("id", place), item["name"]) for place, item in enumerate(content)], origin)
         if not any(isinstance(item, Mapping) for item in content):
             return _unique(enumerate(content), origin)
-    raise InputError(f"{origin} must hold a list of class names, names by number, or objects with an id and a name")
+    raise InputError(
+        f"{origin} must hold a list of class names, names by number, or objects with an id and a name; "
+        "names with a colon in them are in quotes"
+    )
 
 
 def read_colours(path: Path) -> list[tuple[Name, Colour]]:
