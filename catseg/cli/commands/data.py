@@ -74,7 +74,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _as_text(report: "DataReport") -> str:
-    lines = [f"{report.path}: {report.format}, {len(report.classes)} classes"]
+    lines = [f"{report.path}: {report.format}, {len(report.classes)} classes; {report.unlabelled}"]
     for name, split in report.splits.items():
         lines.append(f"{name}: {split.images} images, {100 * split.ignored:.1f} % of the pixels ignored")
         lines += [f"  {found.name}: {100 * found.share:.2f} %, in {found.images} images" for found in split.classes]

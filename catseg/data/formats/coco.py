@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from catseg.data.formats.classes import Classes, Name, decide_classes, ignored_names
 from catseg.data.formats.dataset import Geometry, Labels, OwnDataset, OwnSample
-from catseg.data.formats.files import by_split, how_many, images_below, mentions, portable, read_json, split_of
+from catseg.data.formats.files import by_split, how_many, image_by_name, mentions, portable, read_json, split_of
 from catseg.data.formats.segmentations import is_empty, segmentation_mask
 from catseg.data.formats.shapes import as_bytes, canvas_of, paint, upright
 from catseg.data.pairs import listed
@@ -244,7 +244,7 @@ def _image_finder(file: Path, root: Path) -> Callable[[str], Path | None]:
         for stem in dict.fromkeys(("", *stems))
         for folder in _FOLDERS
     ]
-    anywhere: dict[str, list[Path]] = {}
+    anywhere = image_by_name(root)
 
     def locate(name: str) -> Path | None:
         wanted = portable(name)
@@ -253,10 +253,6 @@ def _image_finder(file: Path, root: Path) -> Callable[[str], Path | None]:
                 folders.insert(0, folder)  # most others are there, too
                 del folders[folders.index(folder, 1)]
                 return folder / wanted
-        if not anywhere:
-            for path in images_below(root):
-                anywhere.setdefault(path.name, []).append(path)
-        named = anywhere.get(wanted.name, [])
-        return named[0] if len(named) == 1 else None
+        return anywhere(wanted.name)
 
     return locate

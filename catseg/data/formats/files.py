@@ -89,6 +89,23 @@ def images_in(folder: Path) -> list[Path]:
     ]
 
 
+def image_by_name(root: Path) -> Callable[[str], Path | None]:
+    """Return a function that finds the image of a name in a folder or below it; None if there is none, or several."""
+
+    @cache
+    def by_name() -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in images_below(root):
+            found.setdefault(path.name, []).append(path)
+        return found
+
+    def find(name: str) -> Path | None:
+        named = by_name().get(name, [])
+        return named[0] if len(named) == 1 else None
+
+    return find
+
+
 def subfolder(folder: Path, names: Sequence[str]) -> Path | None:
     """Return the folder in `folder` that has the first of some names, in any case, that there is; None if none."""
     present = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}

@@ -52,7 +52,7 @@ def _xml(file: Path) -> str:
         )
     if b"<annotations" in begin and b"<track" in begin:
         return f'{file} is of CVAT\'s format for videos: export the task as "Segmentation mask 1.1", with images'
-    return f"{file} holds boxes of PASCAL VOC, not masks" if b"<annotation>" in begin and b"<bndbox>" in begin else ""
+    return f"{file} holds boxes of PASCAL VOC, not masks" if b"<annotation>" in begin and b"<bndbox" in begin else ""
 
 
 def _json(file: Path) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseg.data.formats.dataset import Geometry
+from catseg.data.pairs import listed
 from catseg.errors import InputError
 from catseg.image_files import read_file
 from catseg.image_io import read_image
@@ -81,6 +82,7 @@ class ColourLabels:
             raise InputError(
                 f"the mask {self.file} has colours that are no class: "
                 f"{_counted([(f'({code >> 16}, {code >> 8 & 255}, {code & 255})', count) for code, count in unknown])}"
+                f"; known are {listed([str(colour) for colour in self.colours])}"
                 + "; JPEG and WebP change colours: write the masks anew as PNG"
                 * (self.file.suffix.lower() in _LOSSY)
             )

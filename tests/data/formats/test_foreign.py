@@ -39,7 +39,7 @@ def test_what_to_do(tmp_path, name, content, message, as_folder):
 
 def test_text_that_is_not_utf8(tmp_path):
     text(tmp_path / "data.yaml", "train: images\nnames: [Tür]\n", "latin-1")
-    with pytest.raises(ValueError, match="data.yaml is not text in UTF-8"):
+    with pytest.raises(ValueError, match=r"data\.yaml is not text in UTF-8"):
         read_dataset(tmp_path)
 
 
