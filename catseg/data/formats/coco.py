@@ -192,12 +192,13 @@ class _Reading:
             by_image[annotation["image_id"]].append(annotation)
         locate, missing = _image_finder(file, self.root), []
         for record in content["images"]:
-            image = locate(str(record["file_name"]))
+            name = _file_name(record)
+            image = locate(name)
             if image is None:
-                missing.append(str(record["file_name"]))
+                missing.append(name)
                 continue
             labels = self._labels(file, record, by_image.pop(record["id"], []))
-            self.found.append((split, portable(record["file_name"]).with_suffix("").as_posix(), image, labels))
+            self.found.append((split, portable(name).with_suffix("").as_posix(), image, labels))
         if missing:
             self.problems.append(how_many(missing, f"image of {file} is missing", f"images of {file} are missing"))
             return
@@ -210,19 +211,19 @@ class _Reading:
         if annotations and "segments_info" in annotations[0]:
             return self._panoptic(file, annotations[0])
         self.count += len(annotations)
+        name = _file_name(record)
         kept = []
         for annotation in annotations:
             if annotation["category_id"] not in self.names:
                 raise InputError(
-                    f"{file}: an annotation of {record['file_name']} has the category {annotation['category_id']}, "
+                    f"{file}: an annotation of {name} has the category {annotation['category_id']}, "
                     "which the file does not list"
                 )
             if is_empty(annotation.get("segmentation")):
-                self.without_mask.append(f"{annotation.get('id')} of {record['file_name']}")
+                self.without_mask.append(f"{annotation.get('id')} of {name}")
             else:
                 kept.append((annotation["category_id"], annotation["segmentation"]))
         size = (record["height"], record["width"]) if record.get("height") and record.get("width") else None
-        name = str(record["file_name"])
         return lambda classes: CocoLabels(file, name, size, tuple(kept), classes.index, classes.rest)
 
     def _panoptic(self, file: Path, annotation: Mapping[str, Any]) -> Callable[[Classes], Labels]:
@@ -235,24 +236,36 @@ class _Reading:
         )
 
 
+def _file_name(record: Mapping[str, Any]) -> str:
+    """Return the file name of an image; LVIS gives its address alone, with the folder that COCO has it in."""
+    return str(record["file_name"]) if "file_name" in record else "/".join(str(record["coco_url"]).split("/")[-2:])
+
+
 def _image_finder(file: Path, root: Path) -> Callable[[str], Path | None]:
-    """Return a function that finds an image by its `file_name`; None if it is nowhere, or in several places by name."""
+    """Return a function that finds an image by its `file_name`; None if it is nowhere, or in several places by name.
+
+    Folders named after the split of the JSON file come first and those of another split last, since images of several
+    splits often have the same names.
+    """
     stems = [file.stem.removeprefix(start) for start in ("instances_", "stuff_", "panoptic_")]
-    folders = [
-        parent / folder / stem
-        for parent in dict.fromkeys((file.parent, root))
-        for stem in dict.fromkeys(("", *stems))
-        for folder in _FOLDERS
-    ]
+    own = split_of(file.stem) or split_of(file.parent.name)
+    ranks: tuple[list[Path], ...] = ([], [], [])
+    for parent in dict.fromkeys((file.parent, root)):
+        for stem in dict.fromkeys(("", *stems)):
+            for name in _FOLDERS:
+                folder = parent / name / stem
+                splits = {split for part in folder.relative_to(root).parts if (split := split_of(part))}
+                ranks[0 if own in splits else 2 if splits else 1].append(folder)
     anywhere = image_by_name(root)
 
     def locate(name: str) -> Path | None:
         wanted = portable(name)
-        for folder in folders:
-            if (folder / wanted).is_file():
-                folders.insert(0, folder)  # most others are there, too
-                del folders[folders.index(folder, 1)]
-                return folder / wanted
+        for folders in ranks:
+            for folder in folders:
+                if (folder / wanted).is_file():
+                    folders.insert(0, folder)  # most others are there, too
+                    del folders[folders.index(folder, 1)]
+                    return folder / wanted
         return anywhere(wanted.name)
 
     return locate

@@ -73,10 +73,15 @@ def read_numbers(path: Path) -> dict[int, Name]:
         return {0: "unlabelled"} | {number: str(name).split(", ") for number, name in _numbers_of_table(path).items()}
     if suffix == ".csv":
         return _numbers_of_table(path)
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    return numbers_of_lines(read_text(path), str(path))
+
+
+def numbers_of_lines(text: str, origin: str) -> dict[int, Name]:
+    """Find which number stands for which class in lines of text, see `read_numbers`; "# ..." is a comment."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not re.match(r"#(\s|$)", line.strip())]
     matches = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     if lines and len(matches) == len(lines):
-        return _unique([(int(match[1]), match[2]) for match in matches], str(path))
+        return _unique([(int(match[1]), match[2]) for match in matches], origin)
     return dict(enumerate(lines, -1 if lines and lines[0] == "__ignore__" else 0))
 
 

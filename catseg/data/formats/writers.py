@@ -18,6 +18,7 @@ from catseg.atomic import write_json
 from catseg.data.formats.classes import is_background
 from catseg.data.formats.dataset import OwnDataset
 from catseg.data.formats.label_files import voc_colours
+from catseg.data.formats.names import numbers_of_lines
 from catseg.data.formats.outlines import outlines
 from catseg.data.formats.prepared import write_label_map
 from catseg.data.formats.shapes import paint, polygon_mask
@@ -202,9 +203,8 @@ def write_labelme(written: Written, labels: np.ndarray) -> None:
 
 
 def finish_labelme(folder: Path, dataset: OwnDataset, _by_split: BySplit) -> None:
-    """Write the list of labels, as labelme's option `--labels` takes it."""
-    lines = ["__ignore__", *dataset.vocabulary]
-    (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    """Write labels.txt, the list of labels as labelme's option `--labels` takes it."""
+    _write_names(folder / "labels.txt", ["__ignore__", *dataset.vocabulary], first=-1)
 
 
 def write_voc(written: Written, labels: np.ndarray) -> None:
@@ -222,7 +222,17 @@ def finish_voc(folder: Path, dataset: OwnDataset, by_split: BySplit) -> None:
         file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{written.name}\n" for written, _ in items), encoding="utf-8")
-    (folder / "class_names.txt").write_text("".join(f"{name}\n" for name in dataset.vocabulary), encoding="utf-8")
+    _write_names(folder / "class_names.txt", dataset.vocabulary, first=0)
+
+
+def _write_names(file: Path, names: Sequence[str], *, first: int) -> None:
+    """Write one name per line, or JSON where lines would be taken for comments or numbers."""
+    numbers: dict[int, str] = dict(enumerate(names, first))
+    lines = "".join(f"{name}\n" for name in names)
+    if numbers_of_lines(lines, str(file)) == numbers:
+        file.write_text(lines, encoding="utf-8")
+    else:
+        write_json(file.with_suffix(".json"), numbers)
 
 
 def _yolo_numbers(dataset: OwnDataset) -> dict[int, int]:
