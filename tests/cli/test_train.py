@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from catseg.cli.commands import data as data_command
 from catseg.cli.commands import eval as eval_command
 from catseg.cli.commands import train
 from tests.own_formats import bands, mask, photo, text
@@ -58,7 +59,14 @@ def test_the_run_says_what_it_did(data, catseg):
     assert "PATIENCE: 3" in config
     status, _, err = catseg("train", "--data", "folder", "-o", "mine", *SHORT)
     assert status == 2
-    assert "go on with it by --resume" in err
+    assert "go on with it by --resume, or choose another output folder" in err
+    status, _, err = catseg("train", "--data", "folder", "-o", "mine", "--steps", "1", "--batch", "2", "--resume")
+    assert status == 2
+    assert "of a run that has already done 2 iterations, and 1 are asked for" in err
+    status, _, err = catseg("train", "--data", "folder", "-o", "mine", "--steps", "2", "--batch", "1", "--resume")
+    assert status == 2
+    assert "another output folder and the weights" in err
+    assert "OUTPUT_DIR" not in err
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,14 @@ def test_wrong_use(data, catseg, words, message):
     assert message in err
     assert "Traceback" not in err
     assert not Path("output").exists()
+
+
+@pytest.mark.parametrize("line", [" ".join(words) for words in examples(data_command)])
+def test_examples_of_the_data_help(data, catseg, line):
+    status, out, err = catseg(*shlex.split(line))
+    assert status == 0, err
+    assert out
+    assert "Traceback" not in err
 
 
 def test_data_are_checked_and_converted(data, catseg):
