@@ -220,6 +220,8 @@ def _problems(
         problems.append("no validation image has a labelled pixel, so that nothing can be evaluated")
     if "val" not in splits and train.images < 2:
         problems.append("there is one image, from which no validation split can be made: add images, or a split")
+    elif "val" not in splits and not failures and len({one.digest for one in seen if one.split == "train"}) == 1:
+        problems.append("all images are equal, so that no validation split can be made of them: add images, or a split")
     return problems
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -96,11 +97,11 @@ def image_by_name(root: Path) -> Callable[[str], Path | None]:
     def by_name() -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
         for path in images_below(root):
-            found.setdefault(path.name, []).append(path)
+            found.setdefault(composed(path.name), []).append(path)
         return found
 
     def find(name: str) -> Path | None:
-        named = by_name().get(name, [])
+        named = by_name().get(composed(name), [])
         return named[0] if len(named) == 1 else None
 
     return find
@@ -123,9 +124,9 @@ def label_map_finder() -> Callable[[Path], Path | None]:
         suffixes = [*LABEL_SUFFIXES, *sorted(image_suffixes() - set(LABEL_SUFFIXES))]
         rank = {suffix: place for place, suffix in enumerate(suffixes)}
         files = [path for path in sorted(folder.iterdir()) if _suffix(path.name) in rank] if folder.is_dir() else []
-        return {path.stem: path for path in sorted(files, key=lambda path: -rank[_suffix(path.name)])}
+        return {composed(path.stem): path for path in sorted(files, key=lambda path: -rank[_suffix(path.name)])}
 
-    return lambda path: by_stem(path.parent).get(path.stem)
+    return lambda path: by_stem(path.parent).get(composed(path.stem))
 
 
 def keyed(files: Iterable[Path], folder: Path) -> dict[str, Path]:
@@ -136,13 +137,18 @@ def keyed(files: Iterable[Path], folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in files:
-        key = path.relative_to(folder).with_suffix("").as_posix()
+        key = composed(path.relative_to(folder).with_suffix("").as_posix())
         if key in found:
             raise InputError(
                 f"{folder} has both {found[key].name} and {path.name}, which differ in their suffix: remove one"
             )
         found[key] = path
     return found
+
+
+def composed(name: str) -> str:
+    """Return a name as most systems write it: archives made on a Mac have umlauts as letters with an accent each."""
+    return unicodedata.normalize("NFC", name)
 
 
 def portable(name: str) -> PurePosixPath:

@@ -43,8 +43,9 @@ COLOUR_FILES = tuple(
 _KEYS = ("names", "classes", "categories", "labels", "id2label")
 _NAME_HEADERS = ("name", "class", "class_name", "label", "category", "names", "classes")
 _NUMBER_HEADERS = ("id", "value", "index", "number", "class_id", "label_id", "category_id", "idx", "pixel_value")
-_COLOUR_HEADERS = (("r", "g", "b"), ("red", "green", "blue"))
-_NUMBERED = re.compile(r"(\d+)\s*[:=,;)\t ]\s*(\S.*)")
+_COLOUR_HEADERS = (("r", "g", "b"), ("red", "green", "blue"), ("color",), ("colour",), ("rgb",), ("hex",))
+_NUMBERED = re.compile(r"(-?\d+)\s*[:=,;)\t ]\s*(\S.*)")
+_PLAINLY_NUMBERED = re.compile(r"-?\d+\s*[:=].*")
 _RGB = r"(?P<colour>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3})"
 _COLOUR_LINES = (
     re.compile(rf"(?P<name>.+?)\s*:\s*{_RGB}\s*(:.*)?"),  # CVAT: name:r,g,b:parts:actions
@@ -73,15 +74,18 @@ def read_numbers(path: Path) -> dict[int, Name]:
         return {0: "unlabelled"} | {number: str(name).split(", ") for number, name in _numbers_of_table(path).items()}
     if suffix == ".csv":
         return _numbers_of_table(path)
-    return numbers_of_lines(read_text(path), str(path))
+    return _numbers_of_lines(read_text(path), str(path))
 
 
-def numbers_of_lines(text: str, origin: str) -> dict[int, Name]:
+def _numbers_of_lines(text: str, origin: str) -> dict[int, Name]:
     """Find which number stands for which class in lines of text, see `read_numbers`; "# ..." is a comment."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not re.match(r"#(\s|$)", line.strip())]
     matches = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     if lines and len(matches) == len(lines):
         return _unique([(int(match[1]), match[2]) for match in matches], origin)
+    if any(map(_PLAINLY_NUMBERED.fullmatch, lines)):
+        wrong = next(line for line in lines if not _NUMBERED.fullmatch(line))
+        raise InputError(f"{origin} must number all of its lines or none, got {wrong!r} among numbered ones")
     return dict(enumerate(lines, -1 if lines and lines[0] == "__ignore__" else 0))
 
 
@@ -133,7 +137,7 @@ def read_colours(path: Path) -> list[tuple[Name, Colour]]:
     Args:
         path: lines with a name and three numbers in either order, as CamVid and CVAT write them; a table with columns
             for name, red, green and blue; or JSON: colours by name, or objects with "name" and "color", which are three
-            numbers or hexadecimal ("#ff0000").
+            numbers, "r", "g" and "b", or hexadecimal ("#ff0000").
 
     Returns:
         Name and colour, RGB 0..255, of each entry.
@@ -146,7 +150,8 @@ def read_colours(path: Path) -> list[tuple[Name, Colour]]:
         found = _colours_of_json(read_json(path), path)
     elif path.suffix.lower() == ".csv" and (columns := _colour_columns((rows := _table(path))[0])):
         name, *channels = columns
-        found = [(row[name], _colour([row[channel] for channel in channels], path)) for row in rows[1:]]
+        cells = [(row[name], [row[channel] for channel in channels]) for row in rows[1:]]
+        found = [(name, _colour(values[0] if len(values) == 1 else values, path)) for name, values in cells]
     else:
         found = _colours_of_lines(path)
     owner: dict[Colour, Name] = {}
@@ -171,6 +176,9 @@ def _colours_of_lines(path: Path) -> list[tuple[Name, Colour]]:
                 f"line {number} of {path} must hold a class name and its colour, three numbers 0..255, "
                 f"got {line.strip()!r}"
             )
+    numbered = [match for name, _ in found if (match := _NUMBERED.fullmatch(str(name)))]
+    if len(numbered) == len(found):
+        return [(match[2], colour) for match, (_, colour) in zip(numbered, found, strict=True)]
     return found
 
 
@@ -187,6 +195,8 @@ def _colours_of_json(content: Any, path: Path) -> list[tuple[Name, Colour]]:
 
 
 def _colour(value: Any, path: Path) -> Colour:
+    if isinstance(value, Mapping):
+        value = [value.get(channel) for channel in "rgb"]
     if isinstance(value, str):
         match = _HEX.fullmatch(value.strip())
         value = list(bytes.fromhex(match[1])) if match else re.findall(r"\d+", value)

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from catseg.data.formats.classes import Classes, Name, decide_classes, ignored_names
 from catseg.data.formats.dataset import Labels, OwnDataset, OwnSample
-from catseg.data.formats.files import by_split, how_many, images_below, keyed, portable, read_text, split_of, subfolder
+from catseg.data.formats.files import (
+    by_split,
+    composed,
+    how_many,
+    images_below,
+    keyed,
+    portable,
+    read_text,
+    split_of,
+    subfolder,
+)
 from catseg.data.formats.label_files import ColourLabels, PaletteLabels, voc_colours
 from catseg.data.formats.label_images import colour_table, named_file
 from catseg.data.formats.names import NAME_FILES, read_numbers
@@ -129,5 +139,5 @@ def _image_sets(root: Path) -> tuple[dict[str, list[str]], list[str]]:
     found: dict[str, list[str]] = {}
     for name, path in files.items():
         lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        found.setdefault(split_of(name) or "train", []).extend(str(portable(line)) for line in lines)
+        found.setdefault(split_of(name) or "train", []).extend(composed(str(portable(line))) for line in lines)
     return found, notes

@@ -4,6 +4,7 @@ Functions `write_...` write the labels of one image; functions `finish_...` what
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from catseg.atomic import write_json
 from catseg.data.formats.classes import is_background
 from catseg.data.formats.dataset import OwnDataset
 from catseg.data.formats.label_files import voc_colours
-from catseg.data.formats.names import numbers_of_lines
 from catseg.data.formats.outlines import outlines
 from catseg.data.formats.prepared import write_label_map
 from catseg.data.formats.shapes import paint, polygon_mask
@@ -227,12 +227,10 @@ def finish_voc(folder: Path, dataset: OwnDataset, by_split: BySplit) -> None:
 
 def _write_names(file: Path, names: Sequence[str], *, first: int) -> None:
     """Write one name per line, or JSON where lines would be taken for comments or numbers."""
-    numbers: dict[int, str] = dict(enumerate(names, first))
-    lines = "".join(f"{name}\n" for name in names)
-    if numbers_of_lines(lines, str(file)) == numbers:
-        file.write_text(lines, encoding="utf-8")
+    if any(re.match(r"[#\d-]", name) for name in names):
+        write_json(file.with_suffix(".json"), dict(enumerate(names, first)))
     else:
-        write_json(file.with_suffix(".json"), numbers)
+        file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def _yolo_numbers(dataset: OwnDataset) -> dict[int, int]:

@@ -109,3 +109,12 @@ def test_no_labels_at_all(tmp_path):
     report = check_data(text(tmp_path / "data.yaml", "train: images\nmasks_dir: masks\nnames: [a, b]\n"))
     assert report.problems[1:] == ["there are no images with labels for training"]
     assert report.warnings == []
+
+
+def test_equal_images_alone_make_no_validation_split(tmp_path):
+    for name in ("a", "b"):
+        photo(tmp_path / "images" / f"{name}.png")
+        mask(tmp_path / "labels" / f"{name}.png", bands(0, 1))
+    text(tmp_path / "classes.txt", "grass\nsofa")
+    [problem] = check_data(tmp_path).problems
+    assert "all images are equal, so that no validation split can be made of them" in problem

@@ -1,8 +1,11 @@
+import unicodedata
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from catseg.data.formats import read_dataset
-from catseg.data.formats.names import read_colours
+from catseg.data.formats.names import read_colours, read_numbers
 from tests.own_formats import COLOURS, NAMES, bands, coloured, mask, photo, text
 
 
@@ -194,3 +197,41 @@ def test_a_name_with_the_separator_is_in_quotes(tmp_path):
         read_dataset(tmp_path)
     text(table, 'id,name\n0,grass\n1,"sofa, big"\n')
     assert read_dataset(tmp_path).vocabulary == ["grass", "sofa, big"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("colors.txt", "0,road,255,0,0\n1,roof,0,0,255\n"),
+        ("colors.csv", "name,color\nroad,#ff0000\nroof,#0000FF\n"),
+        (
+            "colors.json",
+            '[{"name": "road", "color": {"r": 255, "g": 0, "b": 0}}, {"name": "roof", "color": "#0000ff"}]',
+        ),
+    ],
+)
+def test_tables_of_colours(tmp_path, name, content):
+    assert read_colours(text(tmp_path / name, content)) == [("road", (255, 0, 0)), ("roof", (0, 0, 255))]
+
+
+def test_transparent_pixels_of_masks_have_the_colour_that_is_stored(tmp_path):
+    photo(tmp_path / "images" / "a.jpg")
+    colours = np.array([[0, 0, 0, 0], [255, 0, 0, 255]], dtype=np.uint8)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(colours[bands(0, 1)]).save(tmp_path / "masks" / "a.png")
+    text(tmp_path / "colors.csv", "name,r,g,b\nbackground,0,0,0\nroof,255,0,0\n")
+    assert np.array_equal(read_dataset(tmp_path).samples[0][1].label_map(), bands(0, 1))
+
+
+def test_umlauts_of_a_mac(tmp_path):
+    photo(tmp_path / "images" / "Gebäude.jpg")
+    mask(tmp_path / "labels" / unicodedata.normalize("NFD", "Gebäude.png"), bands(0, 1))
+    text(tmp_path / "classes.txt", "a\nb\n")
+    assert read_dataset(tmp_path).problems == ()
+
+
+def test_lines_that_are_numbered_in_part(tmp_path):
+    assert read_numbers(text(tmp_path / "classes.txt", "-1: void\n0: grass\n")) == {-1: "void", 0: "grass"}
+    assert read_numbers(text(tmp_path / "classes.txt", "2 wheels\ncar\n")) == {0: "2 wheels", 1: "car"}
+    with pytest.raises(ValueError, match="must number all of its lines or none, got 'sofa'"):
+        read_numbers(text(tmp_path / "classes.txt", "0: grass\nsofa\n"))
