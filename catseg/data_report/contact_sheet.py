@@ -6,14 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from catseg.atomic import atomic_path
 from catseg.console import one_line
 from catseg.data.formats import OwnDataset, OwnSample
 from catseg.errors import RunError
 from catseg.image_io import read_image
-from catseg.visualization import overlay
+from catseg.visualization import overlay, save_image
 from catseg.visualization.canvas import PAPER, add_title, font_size, join
 
 logger = logging.getLogger(__name__)
@@ -62,11 +60,10 @@ def write_contact_sheet(file: str | Path, dataset: OwnDataset, *, count: int = 1
 
     Raises:
         OSError: if it cannot be written.
+        ValueError: if the suffix is no image format that can be written.
         RuntimeError: if no image can be read.
     """
-    sheet = contact_sheet(dataset, count=count, legend=legend)
-    with atomic_path(file) as temporary:
-        Image.fromarray(sheet).save(temporary, quality=88)
+    save_image(file, contact_sheet(dataset, count=count, legend=legend))
 
 
 def _cell(dataset: OwnDataset, split: str, sample: OwnSample, *, legend: bool) -> NDArray[np.uint8]:

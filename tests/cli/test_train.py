@@ -109,6 +109,10 @@ def test_data_are_checked_and_converted(data, catseg):
     assert status == 1
     assert json.loads(out)["problems"]
     assert "problem: " in catseg("data", "check", "folder")[1]
+    status, out, err = catseg("data", "check", "folder", "--sheet", "sheet.doc")
+    assert status == 2
+    assert "problem: " in out
+    assert ".doc is no image format" in err
     status, _, err = catseg("data", "convert", "folder", "--to", "tiff", "-o", "other")
     assert status == 2
     assert "there are label-images, coco" in err
