@@ -1,15 +1,16 @@
 """COCO's JSON: polygons and RLE of instances and stuff, and panoptic segments.
 
-Categories are the classes, in the order of their ids, which may have gaps. Where annotations overlap, smaller ones are
-on top of larger ones; crowds are as any other. Sizes that the file states decide whether annotations are drawn on the
-upright or on the stored image. Images are looked for under their `file_name` beside the JSON file, in the folders that
-are customary for its split, and at last by name anywhere in the folder of the data set.
+Categories are the classes, in the order of their ids, which may have gaps; those of one name are one class. Where
+annotations overlap, smaller ones are on top of larger ones; crowds are as any other. Sizes that the file states decide
+whether annotations are drawn on the upright or on the stored image. Images are looked for under their `file_name`
+beside the JSON file, in the folders that are customary for its split, and at last by name anywhere in the folder of the
+data set.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,9 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         if not looks_like(content):
             raise InputError(f'{file} must hold "images", "annotations" and "categories", as COCO has them')
         reading.add(file, content)
-    classes = decide_classes(dict(sorted(reading.names.items())), unlabelled, origin=f"the categories of {path}")
+    names, same = reading.classes()
+    classes = decide_classes(names, unlabelled, origin=f"the categories of {path}")
+    classes = replace(classes, index={number: classes.index[first] for number, first in same.items()})
     found = [(split, OwnSample(name, image, labels(classes))) for split, name, image, labels in reading.found]
     problems = list(reading.problems)
     if reading.without_mask:
@@ -152,7 +155,7 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         ignored = classes.rest == classes.ignore_label
         text = how_many(reading.without_mask, *kind) + " (boxes do not say which pixels they mean)"
         (reading.warnings if ignored and len(reading.without_mask) < reading.count else problems).append(text)
-    notes = [f"ignored classes: {', '.join(names)}"] if (names := ignored_names(reading.names, classes)) else []
+    notes = [f"ignored classes: {', '.join(ignored)}"] if (ignored := ignored_names(names, classes)) else []
     return OwnDataset(
         path=path,
         format="coco",
@@ -172,6 +175,8 @@ class _Reading:
 
     root: Path
     names: dict[int, Name] = field(default_factory=dict)
+    parents: dict[int, str] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)  # categories with annotations
     found: list[tuple[str | None, str, Path, Callable[[Classes], Labels]]] = field(default_factory=list)
     without_mask: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -182,6 +187,7 @@ class _Reading:
         """Read a file."""
         for category in content["categories"]:
             number, name = category["id"], str(category["name"])
+            self.parents[number] = str(category.get("supercategory"))
             if self.names.setdefault(number, name) != name:
                 raise InputError(
                     f"{file} gives the category {number} the name {name!r}, another {self.names[number]!r}"
@@ -205,6 +211,23 @@ class _Reading:
         if by_image:
             self.problems.append(f"{file} has annotations of {len(by_image)} images that it does not list")
 
+    def classes(self) -> tuple[dict[int, Name], dict[int, int]]:
+        """Return the names of the classes, and the first category of each category's name.
+
+        Roboflow's first category stands for the project: it is the parent of the others and has no annotations, and
+        often the name of one of them.
+        """
+        groups = {number for number, parent in self.parents.items() if parent == "none"} - self.used
+        parents = set(self.parents.values())
+        kept = {
+            number: name
+            for number, name in sorted(self.names.items())
+            if not (number in groups and name in parents and len(self.names) > 1)
+        }
+        first: dict[Name, int] = {}
+        same = {number: first.setdefault(name, number) for number, name in kept.items()}
+        return {number: name for number, name in kept.items() if same[number] == number}, same
+
     def _labels(
         self, file: Path, record: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]
     ) -> Callable[[Classes], Labels]:
@@ -219,6 +242,7 @@ class _Reading:
                     f"{file}: an annotation of {name} has the category {annotation['category_id']}, "
                     "which the file does not list"
                 )
+            self.used.add(annotation["category_id"])
             if is_empty(annotation.get("segmentation")):
                 self.without_mask.append(f"{annotation.get('id')} of {name}")
             else:
@@ -231,6 +255,7 @@ class _Reading:
         places = [file.parent / file.stem, self.root / file.stem, file.parent]
         mask = next((place / name for place in places if (place / name).is_file()), places[0] / name)
         segments = {segment["id"]: segment["category_id"] for segment in annotation["segments_info"]}
+        self.used.update(segments.values())
         return lambda classes: PanopticLabels(
             mask, {number: classes.index[category] for number, category in segments.items()}, classes.rest
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from catseg.data.formats import label_images
-from catseg.data.formats.files import read_json
+from catseg.data.formats.files import files_below, read_json, subfolder
 from catseg.data.formats.names import read_yaml
 from catseg.errors import InputError
 
@@ -77,6 +77,12 @@ def _has(content: Any, *keys: str) -> bool:
 
 
 def _advice_on_folder(path: Path) -> str:
+    labels = subfolder(path, ["labels"])
+    if labels and files_below(labels, [".txt"]) and subfolder(path, ["images"]):
+        return (
+            f"{labels} holds text files as YOLO has them: write {path / 'data.yaml'} with the keys train and val, the "
+            "folders of images, and names"
+        )
     if pairs := label_images.folders(path):
         images, labels, _ = pairs[0]
         return (

@@ -157,3 +157,17 @@ def test_images_that_have_an_address_alone(tmp_path):
     text(file, json.dumps(content))
     [(split, sample)] = read_dataset(file).samples
     assert (split, sample.name, sample.image) == ("val", "train2017/1", tmp_path / "train2017" / "1.jpg")
+
+
+def test_the_first_category_of_roboflow_is_no_class(tmp_path):
+    """It is named after the project, which may be named after its class."""
+    file = small(tmp_path, [(5, 17, [LEFT])])
+    content = json.loads(file.read_text())
+    for name, names in (("pets", ["cat"]), ("cat", ["cat"])):
+        group = {"id": 0, "name": name, "supercategory": "none"}
+        content["categories"] = [group, {"id": 17, "name": "cat", "supercategory": name}]
+        text(file, json.dumps(content))
+        assert read_dataset(file).vocabulary == names
+    content["annotations"].append(content["annotations"][0] | {"id": 9, "category_id": 0})
+    text(file, json.dumps(content))
+    assert np.array_equal(labels_of(file), bands(0, 255))

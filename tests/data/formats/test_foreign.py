@@ -55,3 +55,11 @@ def test_a_data_set_further_in(tmp_path):
     mask(tmp_path / "VOCdevkit" / "VOC2012" / "SegmentationClass" / "a.png", bands(0, 1))
     with pytest.raises(ValueError, match=r"name one of the folders in it: .*VOCdevkit \(voc\)"):
         read_dataset(tmp_path)
+
+
+def test_polygons_without_data_yaml(tmp_path):
+    photo(tmp_path / "images" / "a.jpg")
+    text(tmp_path / "labels" / "a.txt", "0 0 0 1 0 1 1")
+    text(tmp_path / "classes.txt", "cat\n")
+    with pytest.raises(ValueError, match=r"as YOLO has them: write .*data\.yaml with the keys train and val"):
+        read_dataset(tmp_path)
