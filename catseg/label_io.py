@@ -103,8 +103,9 @@ def check_label_size(
     hint = ""
     if size == image_size[::-1]:
         hint = (
-            ". They are equal when one is turned: label maps are drawn on the image as its EXIF orientation shows it, "
-            'or else the data set says so: MetadataCatalog.get("NAME").set(ignore_exif_orientation=True)'
+            ". They are equal when one is turned: label maps are drawn on the image as its EXIF orientation shows it. "
+            "Write the image anew without EXIF data, or turn the label map; a data set registered with Detectron2 can "
+            'say that all are as stored: MetadataCatalog.get("NAME").set(ignore_exif_orientation=True)'
         )
     raise InputError(
         f"the label file {label_file} is {size[1]} x {size[0]} pixels, "

@@ -75,7 +75,7 @@ def last_checkpoint(folder: Path) -> Path | None:
         newest = max(checkpoints, key=lambda path: (path.name != f"{BEST}.pth", path.stat().st_mtime)).name
         raise FileNotFoundError(
             f"{folder} holds checkpoints, but no file {LAST} that names the one to go on from: write the name into it "
-            f"(echo {newest} > {tag}), or choose another OUTPUT_DIR"
+            f"(echo {newest} > {tag}), or choose another output folder"
         )
     return None
 

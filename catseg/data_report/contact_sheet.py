@@ -6,14 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from catseg.atomic import atomic_path
 from catseg.console import one_line
 from catseg.data.formats import OwnDataset, OwnSample
 from catseg.errors import RunError
 from catseg.image_io import read_image
-from catseg.visualization import overlay
+from catseg.visualization import overlay, save_image
 from catseg.visualization.canvas import PAPER, add_title, font_size, join
 
 logger = logging.getLogger(__name__)
@@ -23,12 +21,13 @@ _COLUMNS = 3
 _GAP = 12  # pixels
 
 
-def contact_sheet(dataset: OwnDataset, *, count: int = 12) -> NDArray[np.uint8]:
-    """Draw labels over images that are spread evenly over the data set, with names and a legend.
+def contact_sheet(dataset: OwnDataset, *, count: int = 12, legend: bool = True) -> NDArray[np.uint8]:
+    """Draw labels over images that are spread evenly over the data set, with names.
 
     Args:
         dataset: what `catseg.data.formats.read_dataset` returns.
         count: of images; fewer if there are not as many. Those that cannot be read are left out with a warning.
+        legend: whether to add the classes of each image and their shares.
 
     Returns:
         RGB 0..255.
@@ -41,7 +40,7 @@ def contact_sheet(dataset: OwnDataset, *, count: int = 12) -> NDArray[np.uint8]:
     cells = []
     for split, sample in (samples[place] for place in places):
         try:
-            cells.append(_cell(dataset, split, sample))
+            cells.append(_cell(dataset, split, sample, legend=legend))
         except Exception as error:
             if one_line(error) is None:
                 raise
@@ -56,21 +55,20 @@ def contact_sheet(dataset: OwnDataset, *, count: int = 12) -> NDArray[np.uint8]:
     return join(rows, axis=0, gap=_GAP)
 
 
-def write_contact_sheet(file: str | Path, dataset: OwnDataset, *, count: int = 12) -> None:
+def write_contact_sheet(file: str | Path, dataset: OwnDataset, *, count: int = 12, legend: bool = True) -> None:
     """Write `contact_sheet` to an image file, whose suffix says the format.
 
     Raises:
         OSError: if it cannot be written.
+        ValueError: if the suffix is no image format that can be written.
         RuntimeError: if no image can be read.
     """
-    sheet = contact_sheet(dataset, count=count)
-    with atomic_path(file) as temporary:
-        Image.fromarray(sheet).save(temporary, quality=88)
+    save_image(file, contact_sheet(dataset, count=count, legend=legend))
 
 
-def _cell(dataset: OwnDataset, split: str, sample: OwnSample) -> NDArray[np.uint8]:
+def _cell(dataset: OwnDataset, split: str, sample: OwnSample, *, legend: bool) -> NDArray[np.uint8]:
     image, labels = read_image(sample.image), sample.label_map()
-    drawing = overlay(image, labels, dataset.vocabulary)
+    drawing = overlay(image, labels, dataset.vocabulary, legend=legend)
     drawing = add_title(drawing, f"{split}: {sample.name}", font_size(drawing.shape))
     scale = _CELL_HEIGHT / drawing.shape[0]
     return cv2.resize(drawing, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -60,14 +60,14 @@ def check_resumable(cfg: CfgNode) -> None:
     if wrong:
         raise InputError(
             f"{folder} is of a run with other options, --resume needs the same ones: {_listed(wrong)}. For a new run "
-            f"with these options that starts from its weights: another OUTPUT_DIR and MODEL.WEIGHTS {checkpoint}"
+            f"with these options that starts from its weights: another output folder and the weights {checkpoint}"
         )
     steps, numbered = changed.get("SOLVER.MAX_ITER", (0, 0))[0], re.fullmatch(r"model_(\d+)\.pth", checkpoint.name)
     done = int(numbered[1]) + 1 if numbered else steps
     if done > cfg.SOLVER.MAX_ITER:
         raise InputError(
-            f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {checkpoint} is of a run that has already done {done} "
-            "iterations: --resume needs at least as many"
+            f"{checkpoint} is of a run that has already done {done} iterations, and {cfg.SOLVER.MAX_ITER} are asked "
+            "for (SOLVER.MAX_ITER): --resume needs at least as many"
         )
 
 

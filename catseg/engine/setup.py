@@ -114,7 +114,7 @@ def starting_weights(cfg: CfgNode, args: argparse.Namespace) -> str:
     last = last_checkpoint(Path(cfg.OUTPUT_DIR)) if args.resume else None
     if last is None and args.resume and args.eval_only:
         raise FileNotFoundError(
-            f"{cfg.OUTPUT_DIR} holds no checkpoint for --resume: choose the run by OUTPUT_DIR, "
+            f"{cfg.OUTPUT_DIR} holds no checkpoint for --resume: choose the output folder of a run, "
             "or give a checkpoint as MODEL.WEIGHTS, without --resume"
         )
     return cfg.MODEL.WEIGHTS if last is None else str(last)
@@ -232,5 +232,5 @@ def _check_output_folder(folder: Path) -> None:
     if checkpoints:
         raise FileExistsError(
             f"{folder} holds an earlier training run ({checkpoints[-1].name}): go on with it by --resume, "
-            "or choose another folder by OUTPUT_DIR, or delete this one"
+            "or choose another output folder, or delete this one"
         )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from catseg.cli.commands import data as data_command
 from catseg.cli.commands import eval as eval_command
 from catseg.cli.commands import train
 from catseg.engine.command import main
@@ -61,7 +62,14 @@ def test_the_run_says_what_it_did(data, catseg):
     assert "PATIENCE: 3" in config
     status, _, err = catseg("train", "--data", "folder", "-o", "mine", *SHORT)
     assert status == 2
-    assert "go on with it by --resume" in err
+    assert "go on with it by --resume, or choose another output folder" in err
+    status, _, err = catseg("train", "--data", "folder", "-o", "mine", "--steps", "1", "--batch", "2", "--resume")
+    assert status == 2
+    assert "of a run that has already done 2 iterations, and 1 are asked for" in err
+    status, _, err = catseg("train", "--data", "folder", "-o", "mine", "--steps", "2", "--batch", "1", "--resume")
+    assert status == 2
+    assert "another output folder and the weights" in err
+    assert "OUTPUT_DIR" not in err
 
 
 @pytest.mark.slow
@@ -110,6 +118,14 @@ def test_wrong_use(data, catseg, words, message):
     assert not Path("output").exists()
 
 
+@pytest.mark.parametrize("line", [" ".join(words) for words in examples(data_command)])
+def test_examples_of_the_data_help(data, catseg, line):
+    status, out, err = catseg(*shlex.split(line))
+    assert status == 0, err
+    assert out
+    assert "Traceback" not in err
+
+
 def test_data_are_checked_and_converted(data, catseg):
     assert catseg("data", "check", "folder", "--page", "report.html", "--sheet", "sheet.png")[:1] == (0,)
     assert (data / "report.html").is_file()
@@ -121,6 +137,10 @@ def test_data_are_checked_and_converted(data, catseg):
     assert status == 1
     assert json.loads(out)["problems"]
     assert "problem: " in catseg("data", "check", "folder")[1]
+    status, out, err = catseg("data", "check", "folder", "--sheet", "sheet.doc")
+    assert status == 2
+    assert "problem: " in out
+    assert ".doc is no image format" in err
     status, _, err = catseg("data", "convert", "folder", "--to", "tiff", "-o", "other")
     assert status == 2
     assert "there are label-images, coco" in err

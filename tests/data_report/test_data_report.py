@@ -51,4 +51,5 @@ def test_page_of_what_is_wrong(tmp_path, data):
     write_data_page(tmp_path / "check.html", read_dataset(data), check_data(data))
     page = (tmp_path / "check.html").read_text()
     assert "Training can begin." not in page
+    assert "Training would be wrong" in page
     assert "no class: 7 (192 pixels)" in page

@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument("path", metavar="PATH", type=file_path, help="a file such as data.yaml, or a folder")
-    source.add_argument("--data-format", metavar="FORMAT", help="where a folder could be of several")
+    source.add_argument(
+        "--data-format", metavar="FORMAT", help="where a folder could be of several; a wrong one lists all"
+    )
     source.add_argument("--unlabelled", metavar="NAME", help="class of the pixels that nobody labelled, or 'ignored'")
     source.add_argument("--workers", type=positive, metavar="N", help="processes (default: one for each processor)")
 
@@ -62,19 +64,19 @@ def _check(args: argparse.Namespace) -> int:
 
     where = {"format": args.data_format, "unlabelled": args.unlabelled}
     report = check_data(args.path, **where, workers=args.workers)
+    text = json.dumps(report.as_json(), indent=2, allow_nan=False) if args.json else _as_text(report)
+    sys.stdout.write(f"{text}\n")
     if args.page or args.sheet:
         dataset = read_dataset(args.path, **where)
         if args.page:
             write_data_page(args.page, dataset, report)
         if args.sheet:
             write_contact_sheet(args.sheet, dataset)
-    text = json.dumps(report.as_json(), indent=2, allow_nan=False) if args.json else _as_text(report)
-    sys.stdout.write(f"{text}\n")
     return 0 if report.ok else 1
 
 
 def _as_text(report: "DataReport") -> str:
-    lines = [f"{report.path}: {report.format}, {len(report.classes)} classes"]
+    lines = [f"{report.path}: {report.format}, {len(report.classes)} classes; {report.unlabelled}"]
     for name, split in report.splits.items():
         lines.append(f"{name}: {split.images} images, {100 * split.ignored:.1f} % of the pixels ignored")
         lines += [f"  {found.name}: {100 * found.share:.2f} %, in {found.images} images" for found in split.classes]

@@ -15,6 +15,7 @@ from catseg.console import one_line
 from catseg.data.formats.dataset import OwnDataset, OwnSample, image_geometry
 from catseg.data.formats.detect import read_dataset
 from catseg.data.formats.files import how_many
+from catseg.data.formats.label_files import IndexLabels
 from catseg.data.formats.prepared import default_workers
 from catseg.data.parallel import in_processes
 from catseg.image_io import read_image
@@ -136,7 +137,7 @@ def check_data(
         unlabelled=dataset.unlabelled,
         splits=splits,
         duplicates=[[f"{one.split}: {one.name}" for one in group] for group in groups],
-        problems=[*dataset.problems, *_problems(seen, groups, splits)],
+        problems=[*dataset.problems, *_problems(dataset, seen, groups, splits)],
         warnings=[*dataset.warnings, *_warnings(dataset, seen, groups, splits)],
         notes=list(dataset.notes),
     )
@@ -191,7 +192,9 @@ def _split_report(dataset: OwnDataset, seen: Sequence[_Seen]) -> SplitReport:
     )
 
 
-def _problems(seen: Sequence[_Seen], groups: Sequence[Sequence[_Seen]], splits: Mapping[str, SplitReport]) -> list[str]:
+def _problems(
+    dataset: OwnDataset, seen: Sequence[_Seen], groups: Sequence[Sequence[_Seen]], splits: Mapping[str, SplitReport]
+) -> list[str]:
     problems = []
     failures = [one.failure for one in seen if one.failure]
     problems += failures[:_MAX_LISTED]
@@ -203,18 +206,29 @@ def _problems(seen: Sequence[_Seen], groups: Sequence[Sequence[_Seen]], splits: 
         problems.append(how_many(pairs, "image is in several splits", "images are in several splits"))
     train = splits.get("train")
     if train is None:
-        return [*problems, f"there are no images for training, but {', '.join(splits) or 'none at all'}"]
+        others = f", but {', '.join(splits)}" if splits else ""
+        return [*problems, f"there are no images with labels for training{others}"]
     present = [report.name for report in train.classes if report.pixels]
     if not present and not failures:
         problems.append("no training image has a labelled pixel")
     if len(present) == 1 and train.ignored:
         problems.append(
             f"all labelled pixels of the training images are {present[0]!r} and the rest is ignored, which teaches "
-            "that everything is: say what the rest is, such as unlabelled 'background'"
+            f"that everything is: {_what_to_do_about_ignored(dataset)}"
         )
+    if "val" in splits and not failures and not any(report.pixels for report in splits["val"].classes):
+        problems.append("no validation image has a labelled pixel, so that nothing can be evaluated")
     if "val" not in splits and train.images < 2:
         problems.append("there is one image, from which no validation split can be made: add images, or a split")
+    elif "val" not in splits and not failures and len({one.digest for one in seen if one.split == "train"}) == 1:
+        problems.append("all images are equal, so that no validation split can be made of them: add images, or a split")
     return problems
+
+
+def _what_to_do_about_ignored(dataset: OwnDataset) -> str:
+    if any(isinstance(sample.labels, IndexLabels) for _, sample in dataset.samples):
+        return "if 255 is a class there, say so, by label_mapping in data.yaml or by numbers in the list of names"
+    return "say what the rest is, such as unlabelled 'background'"
 
 
 def _warnings(
@@ -233,6 +247,11 @@ def _warnings(
         warnings += [warning] if warning and any(one.pixels for one in report.classes) else []
         if report.unlabelled_images:
             warnings.append(f"{split}: all pixels of {report.unlabelled_images} images are ignored")
+        if report.turned:
+            warnings.append(
+                f"{split}: {report.turned} images are turned by their EXIF orientation: make sure that the labels are "
+                "of the upright images, as the contact sheet shows them"
+            )
     repeated = [
         " = ".join(one.name for one in group) for group in groups if len({one.split for one in group}) < len(group)
     ]
@@ -243,6 +262,6 @@ def _warnings(
     if train and rare and train.images >= _FEW_IMAGES:
         kind = f"class is in fewer than {_FEW_IMAGES} training images", f"classes are in fewer than {_FEW_IMAGES} each"
         warnings.append(how_many(rare, *kind))
-    if "val" not in splits:
+    if train and "val" not in splits:
         warnings.append("there is no validation split: a tenth of the training images will be taken")
     return warnings

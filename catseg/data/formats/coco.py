@@ -1,25 +1,26 @@
 """COCO's JSON: polygons and RLE of instances and stuff, and panoptic segments.
 
-Categories are the classes, in the order of their ids, which may have gaps. Where annotations overlap, smaller ones are
-on top of larger ones; crowds are as any other. Sizes that the file states decide whether annotations are drawn on the
-upright or on the stored image. Images are looked for under their `file_name` beside the JSON file, in the folders that
-are customary for its split, and at last by name anywhere in the folder of the data set.
+Categories are the classes, in the order of their ids, which may have gaps; those of one name are one class. Where
+annotations overlap, smaller ones are on top of larger ones; crowds are as any other. Sizes that the file states decide
+whether annotations are drawn on the upright or on the stored image. Images are looked for under their `file_name`
+beside the JSON file, in the folders that are customary for its split, and at last by name anywhere in the folder of the
+data set.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle_masks
 
 from catseg.data.formats.classes import Classes, Name, decide_classes, ignored_names
 from catseg.data.formats.dataset import Geometry, Labels, OwnDataset, OwnSample
-from catseg.data.formats.files import by_split, how_many, images_below, mentions, portable, read_json, split_of
+from catseg.data.formats.files import by_split, how_many, image_by_name, mentions, portable, read_json, split_of
+from catseg.data.formats.segmentations import is_empty, segmentation_mask
 from catseg.data.formats.shapes import as_bytes, canvas_of, paint, upright
 from catseg.data.pairs import listed
 from catseg.errors import InputError
@@ -55,7 +56,8 @@ class CocoLabels:
         where = f"{self.image} in {self.file}"
         size, orientation = canvas_of(image, self.size, where)
         shapes = [
-            (self.index[category], _mask(segmentation, size, where)) for category, segmentation in self.annotations
+            (self.index[category], segmentation_mask(segmentation, size, where))
+            for category, segmentation in self.annotations
         ]
         return upright(paint(shapes, size, self.rest, smaller_on_top=True), orientation)
 
@@ -143,7 +145,9 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         if not looks_like(content):
             raise InputError(f'{file} must hold "images", "annotations" and "categories", as COCO has them')
         reading.add(file, content)
-    classes = decide_classes(dict(sorted(reading.names.items())), unlabelled, origin=f"the categories of {path}")
+    names, same = reading.classes()
+    classes = decide_classes(names, unlabelled, origin=f"the categories of {path}")
+    classes = replace(classes, index={number: classes.index[first] for number, first in same.items()})
     found = [(split, OwnSample(name, image, labels(classes))) for split, name, image, labels in reading.found]
     problems = list(reading.problems)
     if reading.without_mask:
@@ -151,7 +155,7 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         ignored = classes.rest == classes.ignore_label
         text = how_many(reading.without_mask, *kind) + " (boxes do not say which pixels they mean)"
         (reading.warnings if ignored and len(reading.without_mask) < reading.count else problems).append(text)
-    notes = [f"ignored classes: {', '.join(names)}"] if (names := ignored_names(reading.names, classes)) else []
+    notes = [f"ignored classes: {', '.join(ignored)}"] if (ignored := ignored_names(names, classes)) else []
     return OwnDataset(
         path=path,
         format="coco",
@@ -171,6 +175,8 @@ class _Reading:
 
     root: Path
     names: dict[int, Name] = field(default_factory=dict)
+    parents: dict[int, str] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)  # categories with annotations
     found: list[tuple[str | None, str, Path, Callable[[Classes], Labels]]] = field(default_factory=list)
     without_mask: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -181,6 +187,7 @@ class _Reading:
         """Read a file."""
         for category in content["categories"]:
             number, name = category["id"], str(category["name"])
+            self.parents[number] = str(category.get("supercategory"))
             if self.names.setdefault(number, name) != name:
                 raise InputError(
                     f"{file} gives the category {number} the name {name!r}, another {self.names[number]!r}"
@@ -191,17 +198,35 @@ class _Reading:
             by_image[annotation["image_id"]].append(annotation)
         locate, missing = _image_finder(file, self.root), []
         for record in content["images"]:
-            image = locate(str(record["file_name"]))
+            name = _file_name(record)
+            image = locate(name)
             if image is None:
-                missing.append(str(record["file_name"]))
+                missing.append(name)
                 continue
             labels = self._labels(file, record, by_image.pop(record["id"], []))
-            self.found.append((split, portable(record["file_name"]).with_suffix("").as_posix(), image, labels))
+            self.found.append((split, portable(name).with_suffix("").as_posix(), image, labels))
         if missing:
             self.problems.append(how_many(missing, f"image of {file} is missing", f"images of {file} are missing"))
             return
         if by_image:
             self.problems.append(f"{file} has annotations of {len(by_image)} images that it does not list")
+
+    def classes(self) -> tuple[dict[int, Name], dict[int, int]]:
+        """Return the names of the classes, and the first category of each category's name.
+
+        Roboflow's first category stands for the project: it is the parent of the others and has no annotations, and
+        often the name of one of them.
+        """
+        groups = {number for number, parent in self.parents.items() if parent == "none"} - self.used
+        parents = set(self.parents.values())
+        kept = {
+            number: name
+            for number, name in sorted(self.names.items())
+            if not (number in groups and name in parents and len(self.names) > 1)
+        }
+        first: dict[Name, int] = {}
+        same = {number: first.setdefault(name, number) for number, name in kept.items()}
+        return {number: name for number, name in kept.items() if same[number] == number}, same
 
     def _labels(
         self, file: Path, record: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]
@@ -209,19 +234,20 @@ class _Reading:
         if annotations and "segments_info" in annotations[0]:
             return self._panoptic(file, annotations[0])
         self.count += len(annotations)
+        name = _file_name(record)
         kept = []
         for annotation in annotations:
             if annotation["category_id"] not in self.names:
                 raise InputError(
-                    f"{file}: an annotation of {record['file_name']} has the category {annotation['category_id']}, "
+                    f"{file}: an annotation of {name} has the category {annotation['category_id']}, "
                     "which the file does not list"
                 )
-            if _is_empty(annotation.get("segmentation")):
-                self.without_mask.append(f"{annotation.get('id')} of {record['file_name']}")
+            self.used.add(annotation["category_id"])
+            if is_empty(annotation.get("segmentation")):
+                self.without_mask.append(f"{annotation.get('id')} of {name}")
             else:
                 kept.append((annotation["category_id"], annotation["segmentation"]))
         size = (record["height"], record["width"]) if record.get("height") and record.get("width") else None
-        name = str(record["file_name"])
         return lambda classes: CocoLabels(file, name, size, tuple(kept), classes.index, classes.rest)
 
     def _panoptic(self, file: Path, annotation: Mapping[str, Any]) -> Callable[[Classes], Labels]:
@@ -229,60 +255,42 @@ class _Reading:
         places = [file.parent / file.stem, self.root / file.stem, file.parent]
         mask = next((place / name for place in places if (place / name).is_file()), places[0] / name)
         segments = {segment["id"]: segment["category_id"] for segment in annotation["segments_info"]}
+        self.used.update(segments.values())
         return lambda classes: PanopticLabels(
             mask, {number: classes.index[category] for number, category in segments.items()}, classes.rest
         )
 
 
+def _file_name(record: Mapping[str, Any]) -> str:
+    """Return the file name of an image; LVIS gives its address alone, with the folder that COCO has it in."""
+    return str(record["file_name"]) if "file_name" in record else "/".join(str(record["coco_url"]).split("/")[-2:])
+
+
 def _image_finder(file: Path, root: Path) -> Callable[[str], Path | None]:
-    """Return a function that finds an image by its `file_name`; None if it is nowhere, or in several places by name."""
+    """Return a function that finds an image by its `file_name`; None if it is nowhere, or in several places by name.
+
+    Folders named after the split of the JSON file come first and those of another split last, since images of several
+    splits often have the same names.
+    """
     stems = [file.stem.removeprefix(start) for start in ("instances_", "stuff_", "panoptic_")]
-    folders = [
-        parent / folder / stem
-        for parent in dict.fromkeys((file.parent, root))
-        for stem in dict.fromkeys(("", *stems))
-        for folder in _FOLDERS
-    ]
-    anywhere: dict[str, list[Path]] = {}
+    own = split_of(file.stem) or split_of(file.parent.name)
+    ranks: tuple[list[Path], ...] = ([], [], [])
+    for parent in dict.fromkeys((file.parent, root)):
+        for stem in dict.fromkeys(("", *stems)):
+            for name in _FOLDERS:
+                folder = parent / name / stem
+                splits = {split for part in folder.relative_to(root).parts if (split := split_of(part))}
+                ranks[0 if own in splits else 2 if splits else 1].append(folder)
+    anywhere = image_by_name(root)
 
     def locate(name: str) -> Path | None:
         wanted = portable(name)
-        for folder in folders:
-            if (folder / wanted).is_file():
-                folders.insert(0, folder)  # most others are there, too
-                del folders[folders.index(folder, 1)]
-                return folder / wanted
-        if not anywhere:
-            for path in images_below(root):
-                anywhere.setdefault(path.name, []).append(path)
-        named = anywhere.get(wanted.name, [])
-        return named[0] if len(named) == 1 else None
+        for folders in ranks:
+            for folder in folders:
+                if (folder / wanted).is_file():
+                    folders.insert(0, folder)  # most others are there, too
+                    del folders[folders.index(folder, 1)]
+                    return folder / wanted
+        return anywhere(wanted.name)
 
     return locate
-
-
-def _mask(segmentation: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]:
-    """Make the mask of a segmentation: polygons, or RLE, compressed or not."""
-    try:
-        if isinstance(segmentation, Mapping):
-            stated = tuple(int(length) for length in segmentation["size"])
-            if stated != size:
-                raise InputError(f"it is of {stated[1]} x {stated[0]} pixels, the image of {size[1]} x {size[0]}")
-            counts = segmentation["counts"]
-            rle = rle_masks.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
-        else:
-            polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-            rle = rle_masks.merge(rle_masks.frPyObjects(polygons, *size))
-        return rle_masks.decode(rle).astype(bool)
-    except Exception as error:  # pycocotools raises all kinds of errors for what is no segmentation
-        raise InputError(f"a segmentation of {where} cannot be read: {error}") from error
-
-
-def _is_empty(segmentation: Any) -> bool:
-    if isinstance(segmentation, Mapping):
-        return "counts" not in segmentation
-    return not isinstance(segmentation, list) or not any(_is_polygon(polygon) for polygon in segmentation)
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and len(polygon) >= 6

@@ -104,13 +104,14 @@ def convert(
 
 
 def _write(dataset: OwnDataset, target: Target, folder: Path, *, workers: int) -> None:
+    names = {split: _names(samples) for split, samples in dataset.splits.items()}
+    if "{split}" not in target.image_folder and _any_equal([name for found in names.values() for name in found]):
+        names = {split: [f"{split}__{name}" for name in found] for split, found in names.items()}
     todo = [
         (sample, writers.Written(folder, split, name, folder / target.image_folder.format(split=split), dataset))
         for split, samples in dataset.splits.items()
-        for sample, name in zip(samples, _names(samples), strict=True)
+        for sample, name in zip(samples, names[split], strict=True)
     ]
-    if target.image_folder == "JPEGImages" and len({written.name.casefold() for _, written in todo}) < len(todo):
-        raise InputError(f"{dataset.path} has equal names in several splits, which one folder cannot hold")
     light = [(sample, written.without_samples()) for sample, written in todo]
     title = f"Converting {dataset.path.name}"
     results = list(in_processes(partial(_one, target=target), light, workers=workers, title=title))
@@ -133,6 +134,10 @@ def _names(samples: Sequence[OwnSample]) -> list[str]:
     """Name the files of a split's samples, all in one folder."""
     files = [Path("/", f"{sample.name}{sample.image.suffix}") for sample in samples]
     names = [name.replace("/", "__") for name in result_names(files)]
-    if len({name.casefold() for name in names}) < len(names):
+    if _any_equal(names):
         raise InputError("two images have the same name once folders are joined by '__': rename one")
     return names
+
+
+def _any_equal(names: Sequence[str]) -> bool:
+    return len({name.casefold() for name in names}) < len(names)

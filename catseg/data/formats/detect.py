@@ -1,11 +1,11 @@
 """Finds out of which format a data set is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catseg.data.formats import cityscapes, coco, label_images, labelme, ultralytics, voc
+from catseg.data.formats import cityscapes, coco, foreign, label_images, labelme, ultralytics, voc
 from catseg.data.formats.dataset import MALFORMED, OwnDataset
 from catseg.data.formats.files import read_json
 from catseg.data.formats.names import COLOUR_FILES, NAME_FILES, read_yaml
@@ -51,10 +51,7 @@ def read_dataset(path: str | Path, *, format: str | None = None, unlabelled: str
     wanted = [kind for kind in _FORMATS if format in (None, kind.name)]
     found = [(kind, *result) for kind in wanted if (result := kind.find(place)) is not None]
     if not found:
-        looked_for = "; ".join(f"{kind.name}: {kind.wanted}" for kind in wanted)
-        raise InputError(
-            f"{path} is no data set of a known format. It holds {_contents(place)}. Looked for: {looked_for}"
-        )
+        raise InputError(f"{path} is no data set of a known format{_explained(place, wanted)}")
     if len(found) > 1:
         kinds = " and ".join(f"{kind.name} ({evidence})" for kind, evidence, _ in found)
         raise InputError(f"{path} could be {kinds}: name the file that is meant, or give the format")
@@ -119,9 +116,23 @@ def _cityscapes(path: Path) -> tuple[str, Reader] | None:
 def _label_images(path: Path, *, by_colour: bool) -> tuple[str, Reader] | None:
     if not path.is_dir() or not label_images.folders(path):
         return None
-    file = label_images.named_file(path, COLOUR_FILES if by_colour else NAME_FILES)
+    file = label_images.class_file(path, COLOUR_FILES if by_colour else NAME_FILES)
     read = label_images.read_masks if by_colour else label_images.read_indices
-    return None if file is None else (file.name, lambda unlabelled: read(path, unlabelled))
+    return None if file is None else (file.name, lambda unlabelled: read(path, file, unlabelled))
+
+
+def _explained(path: Path, wanted: Sequence[Format]) -> str:
+    if hint := foreign.advice(path) or foreign.within(path, _format_of):
+        return f": {hint}"
+    looked_for = "; ".join(f"{kind.name}: {kind.wanted}" for kind in wanted)
+    return f". It holds {_contents(path)}. Looked for: {looked_for}"
+
+
+def _format_of(path: Path) -> str | None:
+    try:
+        return next((kind.name for kind in _FORMATS if kind.find(path) is not None), None)
+    except (OSError, InputError):
+        return None
 
 
 def _contents(path: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -54,9 +55,11 @@ def read_json(path: Path) -> Any:
 
 
 def mentions(path: Path, *keys: str) -> bool:
-    """Tell whether the beginning or the end of a JSON file has one of some keys, without reading all of a large one."""
+    """Tell whether a JSON file is an object whose beginning or end has one of some keys, which is all that is read."""
     with path.open("rb") as file:
         ends = file.read(_SNIFFED)
+        if not re.match(rb"(\xef\xbb\xbf)?\s*\{", ends):
+            return False
         if path.stat().st_size > 2 * _SNIFFED:
             file.seek(-_SNIFFED, os.SEEK_END)
         ends += file.read()
@@ -78,6 +81,32 @@ def images_below(folder: Path) -> list[Path]:
     return files_below(folder, image_suffixes())
 
 
+def images_in(folder: Path) -> list[Path]:
+    """List the images in a folder, but not those below it."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if _suffix(path.name) in image_suffixes() and not _is_hidden(path.name)
+    ]
+
+
+def image_by_name(root: Path) -> Callable[[str], Path | None]:
+    """Return a function that finds the image of a name in a folder or below it; None if there is none, or several."""
+
+    @cache
+    def by_name() -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in images_below(root):
+            found.setdefault(composed(path.name), []).append(path)
+        return found
+
+    def find(name: str) -> Path | None:
+        named = by_name().get(composed(name), [])
+        return named[0] if len(named) == 1 else None
+
+    return find
+
+
 def subfolder(folder: Path, names: Sequence[str]) -> Path | None:
     """Return the folder in `folder` that has the first of some names, in any case, that there is; None if none."""
     present = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
@@ -95,9 +124,9 @@ def label_map_finder() -> Callable[[Path], Path | None]:
         suffixes = [*LABEL_SUFFIXES, *sorted(image_suffixes() - set(LABEL_SUFFIXES))]
         rank = {suffix: place for place, suffix in enumerate(suffixes)}
         files = [path for path in sorted(folder.iterdir()) if _suffix(path.name) in rank] if folder.is_dir() else []
-        return {path.stem: path for path in sorted(files, key=lambda path: -rank[_suffix(path.name)])}
+        return {composed(path.stem): path for path in sorted(files, key=lambda path: -rank[_suffix(path.name)])}
 
-    return lambda path: by_stem(path.parent).get(path.stem)
+    return lambda path: by_stem(path.parent).get(composed(path.stem))
 
 
 def keyed(files: Iterable[Path], folder: Path) -> dict[str, Path]:
@@ -108,13 +137,18 @@ def keyed(files: Iterable[Path], folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in files:
-        key = path.relative_to(folder).with_suffix("").as_posix()
+        key = composed(path.relative_to(folder).with_suffix("").as_posix())
         if key in found:
             raise InputError(
                 f"{folder} has both {found[key].name} and {path.name}, which differ in their suffix: remove one"
             )
         found[key] = path
     return found
+
+
+def composed(name: str) -> str:
+    """Return a name as most systems write it: archives made on a Mac have umlauts as letters with an accent each."""
+    return unicodedata.normalize("NFC", name)
 
 
 def portable(name: str) -> PurePosixPath:

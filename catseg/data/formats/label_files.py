@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from catseg.data.formats.dataset import Geometry
+from catseg.data.pairs import listed
 from catseg.errors import InputError
 from catseg.image_files import read_file
-from catseg.image_io import read_image
+from catseg.image_io import pil_to_rgb
 from catseg.label_io import read_label_map
 
 Colour = tuple[int, int, int]
@@ -71,7 +73,7 @@ class ColourLabels:
 
     def read(self, image: Geometry) -> NDArray[np.int64]:
         """Make the label map, see `Labels`."""
-        rgb = read_image(self.file, upright=False).astype(np.int64)
+        rgb = read_file(self.file, _stored_colours).astype(np.int64)
         table = {(red << 16) + (green << 8) + blue: label for (red, green, blue), label in self.colours.items()}
         found, inverse, counts = np.unique(
             (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2], return_inverse=True, return_counts=True
@@ -81,6 +83,7 @@ class ColourLabels:
             raise InputError(
                 f"the mask {self.file} has colours that are no class: "
                 f"{_counted([(f'({code >> 16}, {code >> 8 & 255}, {code & 255})', count) for code, count in unknown])}"
+                f"; known are {listed([str(colour) for colour in self.colours])}"
                 + "; JPEG and WebP change colours: write the masks anew as PNG"
                 * (self.file.suffix.lower() in _LOSSY)
             )
@@ -115,6 +118,13 @@ class PaletteLabels:
     def content(self) -> bytes:
         """Return tables and file."""
         return ColourLabels(self.file, self.colours).content() + repr(sorted(self.table.items())).encode()
+
+
+def _stored_colours(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the colours of a mask, RGB, those of transparent pixels too, which viewers show as something else."""
+    if image.mode in ("RGB", "RGBA", "P", "PA", "L", "LA", "1"):
+        return np.asarray(image.convert("RGB"))
+    return pil_to_rgb(image, upright=False)
 
 
 def voc_colours() -> list[Colour]:

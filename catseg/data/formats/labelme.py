@@ -2,16 +2,16 @@
 
 Shapes are drawn as labelme draws them: outlines included, lines 10 pixels wide, points with a radius of 5, later
 shapes on top of earlier ones, on the upright image. Group ids tell instances apart, which semantic segmentation does
-not. Images are looked for at `imagePath`, then beside the JSON file; one that is not there is taken from `imageData`.
-Classes are those of `labels.txt` if there is one, else all labels in the order of the alphabet; `__ignore__` is
-ignored.
+not. Images are looked for at `imagePath`, then beside the JSON file, and at last by name anywhere in the folder of the
+data set; one that is not there is taken from `imageData`. Classes are those of `labels.txt` if there is one, else all
+labels in the order of the alphabet; `__ignore__` is ignored.
 """
 
 import base64
 import hashlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from catseg.data.formats.files import (
     by_split,
     files_below,
     how_many,
+    image_by_name,
     images_below,
     mentions,
     portable,
@@ -105,7 +106,7 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         OSError: if a file cannot be read.
         ValueError: if a file is not labelme's, or there are no classes.
     """
-    entries, problems = _entries(files)
+    entries, problems = _entries(files, image_by_name(root))
     labels = sorted(frozenset().union(*(entry.labels for entry in entries)))
     file_of_names = named_file(root, NAME_FILES)
     names: dict[int, Name] = read_numbers(file_of_names) if file_of_names else dict(enumerate(labels))
@@ -167,7 +168,7 @@ def shape_mask(shape: Mapping[str, Any], size: tuple[int, int], file: Path) -> N
         raise InputError(
             f"{where} is a {kind} with {len(points)} points, expected {' or '.join(map(str, _CORNERS[kind]))}"
         )
-    if kind in ("polygon", "oriented_rectangle") or (kind == "rectangle" and len(points) == 4):
+    if kind in ("polygon", "oriented_rectangle", "rotation") or (kind == "rectangle" and len(points) == 4):
         if len(points) < 3:
             raise InputError(f"{where} is a polygon with {len(points)} points, expected three or more")
         return polygon_mask(points, size)
@@ -204,13 +205,13 @@ def _pasted(
     return mask
 
 
-def _entries(files: Sequence[Path]) -> tuple[list[_Entry], list[str]]:
+def _entries(files: Sequence[Path], anywhere: Callable[[str], Path | None]) -> tuple[list[_Entry], list[str]]:
     """Read files, and list those that cannot be read as problems."""
     entries: list[_Entry] = []
     problems: list[str] = []
     for file in files:
         try:
-            entries.append(_entry(file))
+            entries.append(_entry(file, anywhere))
         except InputError as error:
             problems.append(str(error))
         except MALFORMED as error:
@@ -220,20 +221,16 @@ def _entries(files: Sequence[Path]) -> tuple[list[_Entry], list[str]]:
     return entries, problems
 
 
-def _entry(file: Path) -> _Entry:
+def _entry(file: Path, anywhere: Callable[[str], Path | None]) -> _Entry:
     content = read_json(file)
     if not looks_like(content):
         raise InputError(f'{file} must hold "shapes" and "imagePath", as labelme writes them')
     labels = frozenset(str(shape["label"]) for shape in content["shapes"])
-    image = _image(file, content)
+    stated = portable(str(content["imagePath"]))
+    beside = (place for place in (file.parent / stated, file.parent / stated.name) if place.is_file())
+    image = next(beside, None) or anywhere(stated.name)
     embedded = image is None and bool(content.get("imageData"))
     return _Entry(file, labels, _embedded(file, content["imageData"]) if embedded else image, embedded)
-
-
-def _image(file: Path, content: Mapping[str, Any]) -> Path | None:
-    stated = portable(str(content["imagePath"]))
-    candidates = [file.parent / stated, file.parent / stated.name]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _embedded(file: Path, data: str) -> Path:

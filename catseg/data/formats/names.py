@@ -13,10 +13,24 @@ from catseg.data.formats.files import read_json, read_text
 from catseg.data.formats.label_files import Colour
 from catseg.errors import InputError
 
-NAME_FILES = tuple(
-    f"{stem}{suffix}"
-    for stem in ("classes", "names", "labels", "class_names", "label_names", "categories", "obj")
-    for suffix in (".txt", ".names", ".csv", ".json", ".yaml", ".yml")
+_ADE20K = "objectinfo150.txt"  # numbers begin at 1, and 0 is unlabelled
+NAME_FILES = (
+    *(
+        f"{stem}{suffix}"
+        for stem in (
+            "classes",
+            "_classes",
+            "names",
+            "labels",
+            "class_names",
+            "label_names",
+            "categories",
+            "obj",
+            "codes",
+        )
+        for suffix in (".txt", ".names", ".csv", ".json", ".yaml", ".yml")
+    ),
+    _ADE20K,
 )
 COLOUR_FILES = tuple(
     f"{stem}{suffix}"
@@ -28,9 +42,10 @@ COLOUR_FILES = tuple(
 )
 _KEYS = ("names", "classes", "categories", "labels", "id2label")
 _NAME_HEADERS = ("name", "class", "class_name", "label", "category", "names", "classes")
-_NUMBER_HEADERS = ("id", "value", "index", "number", "class_id", "label_id", "category_id", "idx")
-_COLOUR_HEADERS = (("r", "g", "b"), ("red", "green", "blue"))
-_NUMBERED = re.compile(r"(\d+)\s*[:=,;)\t ]\s*(\S.*)")
+_NUMBER_HEADERS = ("id", "value", "index", "number", "class_id", "label_id", "category_id", "idx", "pixel_value")
+_COLOUR_HEADERS = (("r", "g", "b"), ("red", "green", "blue"), ("color",), ("colour",), ("rgb",), ("hex",))
+_NUMBERED = re.compile(r"(-?\d+)\s*[:=,;)\t ]\s*(\S.*)")
+_PLAINLY_NUMBERED = re.compile(r"-?\d+\s*[:=].*")
 _RGB = r"(?P<colour>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3})"
 _COLOUR_LINES = (
     re.compile(rf"(?P<name>.+?)\s*:\s*{_RGB}\s*(:.*)?"),  # CVAT: name:r,g,b:parts:actions
@@ -45,8 +60,8 @@ def read_numbers(path: Path) -> dict[int, Name]:
 
     Args:
         path: a text with one name per line, which counts from 0 unless the lines are numbered; a table with columns for
-            name and number; or JSON or YAML: a list, names by number, numbers by name, or objects with "id" and "name".
-            A first line "__ignore__", as labelme's lists have, is the number -1.
+            name and number, as Roboflow and ADE20K have it; or JSON or YAML: a list, names by number, numbers by name,
+            or objects with "id" and "name". A first line "__ignore__", as labelme's lists have, is the number -1.
 
     Raises:
         OSError: if it cannot be opened.
@@ -55,18 +70,32 @@ def read_numbers(path: Path) -> dict[int, Name]:
     suffix = path.suffix.lower()
     if suffix in (".json", ".yaml", ".yml"):
         return numbers_of(read_json(path) if suffix == ".json" else read_yaml(path), str(path))
+    if path.name.casefold() == _ADE20K:
+        return {0: "unlabelled"} | {number: str(name).split(", ") for number, name in _numbers_of_table(path).items()}
     if suffix == ".csv":
-        rows = _table(path)
-        name, number = _column(rows[0], _NAME_HEADERS), _column(rows[0], _NUMBER_HEADERS)
-        if name is None:
-            return dict(enumerate(row[0] for row in rows))
-        pairs = [(int(row[number]) if number is not None else place, row[name]) for place, row in enumerate(rows[1:])]
-        return _unique(pairs, str(path))
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+        return _numbers_of_table(path)
+    return _numbers_of_lines(read_text(path), str(path))
+
+
+def _numbers_of_lines(text: str, origin: str) -> dict[int, Name]:
+    """Find which number stands for which class in lines of text, see `read_numbers`; "# ..." is a comment."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not re.match(r"#(\s|$)", line.strip())]
     matches = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     if lines and len(matches) == len(lines):
-        return _unique([(int(match[1]), match[2]) for match in matches], str(path))
+        return _unique([(int(match[1]), match[2]) for match in matches], origin)
+    if any(map(_PLAINLY_NUMBERED.fullmatch, lines)):
+        wrong = next(line for line in lines if not _NUMBERED.fullmatch(line))
+        raise InputError(f"{origin} must number all of its lines or none, got {wrong!r} among numbered ones")
     return dict(enumerate(lines, -1 if lines and lines[0] == "__ignore__" else 0))
+
+
+def _numbers_of_table(path: Path) -> dict[int, Name]:
+    rows = _table(path)
+    name, number = _column(rows[0], _NAME_HEADERS), _column(rows[0], _NUMBER_HEADERS)
+    if name is None:
+        return dict(enumerate(row[0] for row in rows))
+    pairs = [(row[number] if number is not None else place, row[name]) for place, row in enumerate(rows[1:])]
+    return _unique(pairs, str(path))
 
 
 def read_yaml(path: Path) -> Any:
@@ -94,9 +123,12 @@ def numbers_of(content: Any, origin: str) -> dict[int, Name]:
     elif isinstance(content, list) and content:
         if all(isinstance(item, Mapping) and "name" in item for item in content):
             return _unique([(item.get("id", place), item["name"]) for place, item in enumerate(content)], origin)
-        if all(isinstance(item, str | list | tuple) for item in content):
-            return dict(enumerate(content))
-    raise InputError(f"{origin} must hold a list of class names, names by number, or objects with an id and a name")
+        if not any(isinstance(item, Mapping) for item in content):
+            return _unique(enumerate(content), origin)
+    raise InputError(
+        f"{origin} must hold a list of class names, names by number, or objects with an id and a name; "
+        "names with a colon in them are in quotes"
+    )
 
 
 def read_colours(path: Path) -> list[tuple[Name, Colour]]:
@@ -105,7 +137,7 @@ def read_colours(path: Path) -> list[tuple[Name, Colour]]:
     Args:
         path: lines with a name and three numbers in either order, as CamVid and CVAT write them; a table with columns
             for name, red, green and blue; or JSON: colours by name, or objects with "name" and "color", which are three
-            numbers or hexadecimal ("#ff0000").
+            numbers, "r", "g" and "b", or hexadecimal ("#ff0000").
 
     Returns:
         Name and colour, RGB 0..255, of each entry.
@@ -118,7 +150,8 @@ def read_colours(path: Path) -> list[tuple[Name, Colour]]:
         found = _colours_of_json(read_json(path), path)
     elif path.suffix.lower() == ".csv" and (columns := _colour_columns((rows := _table(path))[0])):
         name, *channels = columns
-        found = [(row[name], _colour([row[channel] for channel in channels], path)) for row in rows[1:]]
+        cells = [(row[name], [row[channel] for channel in channels]) for row in rows[1:]]
+        found = [(name, _colour(values[0] if len(values) == 1 else values, path)) for name, values in cells]
     else:
         found = _colours_of_lines(path)
     owner: dict[Colour, Name] = {}
@@ -143,6 +176,9 @@ def _colours_of_lines(path: Path) -> list[tuple[Name, Colour]]:
                 f"line {number} of {path} must hold a class name and its colour, three numbers 0..255, "
                 f"got {line.strip()!r}"
             )
+    numbered = [match for name, _ in found if (match := _NUMBERED.fullmatch(str(name)))]
+    if len(numbered) == len(found):
+        return [(match[2], colour) for match, (_, colour) in zip(numbered, found, strict=True)]
     return found
 
 
@@ -159,6 +195,8 @@ def _colours_of_json(content: Any, path: Path) -> list[tuple[Name, Colour]]:
 
 
 def _colour(value: Any, path: Path) -> Colour:
+    if isinstance(value, Mapping):
+        value = [value.get(channel) for channel in "rgb"]
     if isinstance(value, str):
         match = _HEX.fullmatch(value.strip())
         value = list(bytes.fromhex(match[1])) if match else re.findall(r"\d+", value)
@@ -176,8 +214,12 @@ def _table(path: Path) -> list[list[str]]:
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter)]
     rows = [row for row in rows if any(row)]
-    if not rows or any(len(row) < len(rows[0]) for row in rows):
-        raise InputError(f"{path} must be a table with as many cells in each line as in the first")
+    wrong = [row for row in rows if len(row) < len(rows[0]) or any(row[len(rows[0]) :])]
+    if not rows or wrong:
+        raise InputError(
+            f"{path} must be a table with as many cells in each line as in the first; a cell that holds the separator "
+            f"is in quotes{f', got {delimiter.join(wrong[0])!r}' if wrong else ''}"
+        )
     return rows
 
 

@@ -7,7 +7,7 @@ the values of masks into class numbers; values that it does not name stay as the
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from catseg.data.formats.classes import Classes, decide_classes, ignored_names
 from catseg.data.formats.dataset import Geometry, Labels, OwnDataset, OwnSample
-from catseg.data.formats.files import by_split, how_many, images_below, label_map_finder, read_text
+from catseg.data.formats.files import by_split, how_many, images_below, images_in, label_map_finder, portable, read_text
 from catseg.data.formats.label_files import IndexLabels
 from catseg.data.formats.names import numbers_of, read_yaml
 from catseg.data.formats.shapes import as_bytes, paint, polygon_mask
@@ -111,17 +111,22 @@ def read(path: Path, unlabelled: str | None) -> OwnDataset:
     unlabelled = config.get("unlabelled", unlabelled) if unlabelled is None else unlabelled
     names = numbers_of(config["names"], f"{path}, names")
     root = _root(path, config)
-    images = [(split, image) for split in _SPLITS if config.get(split) for image in _images(root, config[split], split)]
+    images, warnings = _images_of_splits(root, config, path)
     masks_dir, notes = _masks_dir(config, [image for _, image in images], path)
     classes = decide_classes(names, unlabelled, origin=f"names of {path}", rest=None if masks_dir else "background")
     labels_of = _label_source(config, masks_dir, classes)
     found = [(split, image, labels_of(image)) for split, image in images]
     samples = [(split, OwnSample(_name(image, root), image, labels)) for split, image, labels in found if labels]
     missing = [str(image) for _, image, labels in found if labels is None or not labels.file.exists()]
-    warnings: list[str] = []
     problems: list[str] = []
+    if "nc" in config and config["nc"] != len(names):
+        warnings.append(f"{path} gives nc as {config['nc']}, but names has {len(names)}, which decide")
+    if unused := _unused({labels.file for _, _, labels in found if labels}, masks_dir is None):
+        kind = "label file has no image and is left out", "label files have no image and are left out"
+        warnings.append(how_many(unused, *kind))
     if missing and masks_dir:
-        problems.append(how_many(missing, "image has no mask", "images have no mask"))
+        kind = f"image has no mask in {masks_dir}", f"images have no mask in {masks_dir}"
+        problems.append(how_many(missing, *kind))
     elif missing:
         kind = "image has no text file, and so no object", "images have no text file, and so no object"
         (problems if len(missing) == len(images) else warnings).append(how_many(missing, *kind))
@@ -163,7 +168,7 @@ def _root(path: Path, config: Mapping[str, Any]) -> Path:
     stated = config.get("path")
     if not stated:
         return path.parent
-    wanted = Path(str(stated)).expanduser()
+    wanted = Path(portable(str(stated))).expanduser()
     if wanted == Path(path.parent.name):  # the file moved into the data set, which is where tools put it
         return path.parent
     tried = [path.parent / wanted, Path(os.environ.get("DETECTRON2_DATASETS") or "datasets") / wanted]
@@ -176,22 +181,35 @@ def _root(path: Path, config: Mapping[str, Any]) -> Path:
     raise FileNotFoundError(f"{path} has the path {stated}, but there is no folder {' or '.join(map(str, tried))}")
 
 
-def _images(root: Path, stated: Any, split: str) -> list[Path]:
+def _images_of_splits(root: Path, config: Mapping[str, Any], path: Path) -> tuple[list[tuple[str, Path]], list[str]]:
+    """List the images of all splits; and warn of a test split that is not there, as exports without one name it."""
+    found, warnings = [], []
+    for split in (split for split in _SPLITS if config.get(split)):
+        try:
+            found += [(split, image) for image in _images(root, config[split], f"{split} of {path}")]
+        except FileNotFoundError as error:
+            if split != "test":
+                raise
+            warnings.append(f"{error}: the split is left out")
+    return found, warnings
+
+
+def _images(root: Path, stated: Any, where: str) -> list[Path]:
     """List the images of a split: of a folder, of a text file that lists them, or of several of these."""
     found = []
-    for entry in stated if isinstance(stated, list) else [stated]:
-        place = root / str(entry)
-        if not place.exists() and str(entry).startswith("../"):  # Roboflow writes ../train/images
-            place = root / str(entry)[3:]
+    for entry in [portable(str(entry)) for entry in (stated if isinstance(stated, list) else [stated])]:
+        place = root / entry
+        if not place.exists() and entry.parts[:1] == ("..",):  # Roboflow writes ../train/images
+            place = root / Path(*entry.parts[1:])
         if place.is_dir():
             found += images_below(place)
         elif place.is_file():
-            lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
+            lines = [line.strip().replace("\\", "/") for line in read_text(place).splitlines() if line.strip()]
             found += [place.parent / line if line.startswith("./") else root / line for line in lines]
         else:
-            raise FileNotFoundError(f"{split}: there is no folder or list of images {place}")
+            raise FileNotFoundError(f"{where}: there is no folder or list of images {place}")
     if not found:
-        raise FileNotFoundError(f"{split}: there are no images in {stated}")
+        raise FileNotFoundError(f"{where}: there are no images in {stated}")
     return list(dict.fromkeys(found))
 
 
@@ -208,6 +226,16 @@ def _replaced(image: Path, folder: str) -> Path | None:
 def _beside(image: Path, folder: str) -> bool:
     other = _replaced(image, folder)
     return other is not None and other.parent.is_dir()
+
+
+def _unused(used: Collection[Path], texts: bool) -> list[str]:
+    """List the label files without image in the folders of those with one."""
+    files = [
+        path
+        for folder in sorted({path.parent for path in used if path.parent.is_dir()})
+        for path in (sorted(folder.glob("*.txt")) if texts else images_in(folder))
+    ]
+    return [str(path) for path in files if path not in used and path.name != "classes.txt"]
 
 
 def _label_source(

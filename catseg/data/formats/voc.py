@@ -10,10 +10,20 @@ from pathlib import Path
 
 from catseg.data.formats.classes import Classes, Name, decide_classes, ignored_names
 from catseg.data.formats.dataset import Labels, OwnDataset, OwnSample
-from catseg.data.formats.files import by_split, how_many, images_below, keyed, portable, read_text, split_of, subfolder
+from catseg.data.formats.files import (
+    by_split,
+    composed,
+    how_many,
+    images_below,
+    keyed,
+    portable,
+    read_text,
+    split_of,
+    subfolder,
+)
 from catseg.data.formats.label_files import ColourLabels, PaletteLabels, voc_colours
-from catseg.data.formats.label_images import named_file
-from catseg.data.formats.names import NAME_FILES, read_colours, read_numbers
+from catseg.data.formats.label_images import colour_table, named_file
+from catseg.data.formats.names import NAME_FILES, read_numbers
 from catseg.errors import InputError
 from catseg.vocabulary import load_vocabulary
 
@@ -91,11 +101,9 @@ Source = Callable[[Path], Labels]
 
 
 def _by_colour(root: Path, unlabelled: str | None) -> tuple[Mapping[int, Name], Classes, Source]:
-    table = read_colours(root / LABEL_MAP)
-    names: dict[int, Name] = dict(enumerate(dict.fromkeys(name for name, _ in table)))
+    names, number_of = colour_table(root / LABEL_MAP)
     classes = decide_classes(names, unlabelled, origin=f"the names in {root / LABEL_MAP}")
-    number = {name: number for number, name in names.items()}
-    colours = {(0, 0, 0): classes.rest, **{colour: classes.index[number[name]] for name, colour in table}}
+    colours = {(0, 0, 0): classes.rest, **{colour: classes.index[number] for colour, number in number_of.items()}}
     return names, classes, lambda path: ColourLabels(path, colours)
 
 
@@ -131,5 +139,5 @@ def _image_sets(root: Path) -> tuple[dict[str, list[str]], list[str]]:
     found: dict[str, list[str]] = {}
     for name, path in files.items():
         lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        found.setdefault(split_of(name) or "train", []).extend(str(portable(line)) for line in lines)
+        found.setdefault(split_of(name) or "train", []).extend(composed(str(portable(line))) for line in lines)
     return found, notes

@@ -4,6 +4,7 @@ Functions `write_...` write the labels of one image; functions `finish_...` what
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,9 +203,8 @@ def write_labelme(written: Written, labels: np.ndarray) -> None:
 
 
 def finish_labelme(folder: Path, dataset: OwnDataset, _by_split: BySplit) -> None:
-    """Write the list of labels, as labelme's option `--labels` takes it."""
-    lines = ["__ignore__", *dataset.vocabulary]
-    (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    """Write labels.txt, the list of labels as labelme's option `--labels` takes it."""
+    _write_names(folder / "labels.txt", ["__ignore__", *dataset.vocabulary], first=-1)
 
 
 def write_voc(written: Written, labels: np.ndarray) -> None:
@@ -222,7 +222,15 @@ def finish_voc(folder: Path, dataset: OwnDataset, by_split: BySplit) -> None:
         file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{written.name}\n" for written, _ in items), encoding="utf-8")
-    (folder / "class_names.txt").write_text("".join(f"{name}\n" for name in dataset.vocabulary), encoding="utf-8")
+    _write_names(folder / "class_names.txt", dataset.vocabulary, first=0)
+
+
+def _write_names(file: Path, names: Sequence[str], *, first: int) -> None:
+    """Write one name per line, or JSON where lines would be taken for comments or numbers."""
+    if any(re.match(r"[#\d-]", name) for name in names):
+        write_json(file.with_suffix(".json"), dict(enumerate(names, first)))
+    else:
+        file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def _yolo_numbers(dataset: OwnDataset) -> dict[int, int]:

@@ -76,6 +76,9 @@ def test_masks_of_0_and_255_are_one_class_and_nothing_else(tmp_path):
     report = check_data(data(tmp_path, maps, ["background", "logo"]))
     assert not report.ok
     assert "all labelled pixels of the training images are 'background'" in report.problems[0]
+    assert "if 255 is a class there, say so, by label_mapping" in report.problems[0]
+    text(tmp_path / "classes.txt", "0: background\n255: logo")
+    assert check_data(tmp_path).problems == []
 
 
 def test_turned_images(tmp_path):
@@ -84,10 +87,34 @@ def test_turned_images(tmp_path):
     for name in ("a", "b"):
         points = [[0, 0], [11, 3]]
         labelme(tmp_path / f"{name}.json", f"{name}.jpg", [(name, "rectangle", points)], size=(WIDTH, HEIGHT))
-    train = check_data(tmp_path).splits["train"]
+    report = check_data(tmp_path)
+    assert any("1 images are turned by their EXIF orientation" in warning for warning in report.warnings)
+    train = report.splits["train"]
     assert (train.turned, train.sizes) == (1, {"12 x 16": 2})
 
 
 def test_label_maps_that_are_all_ignored(tmp_path):
     maps = {f"train/{k}": np.full((HEIGHT, WIDTH), 255) for k in range(3)}
     assert "no training image has a labelled pixel" in check_data(data(tmp_path, maps)).problems
+
+
+def test_a_validation_split_without_labels(tmp_path):
+    report = check_data(data(tmp_path, GOOD | {"val/x": np.full((HEIGHT, WIDTH), 255)}))
+    assert report.problems == ["no validation image has a labelled pixel, so that nothing can be evaluated"]
+
+
+def test_no_labels_at_all(tmp_path):
+    photo(tmp_path / "images" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    report = check_data(text(tmp_path / "data.yaml", "train: images\nmasks_dir: masks\nnames: [a, b]\n"))
+    assert report.problems[1:] == ["there are no images with labels for training"]
+    assert report.warnings == []
+
+
+def test_equal_images_alone_make_no_validation_split(tmp_path):
+    for name in ("a", "b"):
+        photo(tmp_path / "images" / f"{name}.png")
+        mask(tmp_path / "labels" / f"{name}.png", bands(0, 1))
+    text(tmp_path / "classes.txt", "grass\nsofa")
+    [problem] = check_data(tmp_path).problems
+    assert "all images are equal, so that no validation split can be made of them" in problem

@@ -126,3 +126,48 @@ def test_panoptic(tmp_path):
     data = read_dataset(tmp_path)
     assert list(data.splits) == ["val"]
     assert np.array_equal(data.samples[0][1].label_map(), bands(255, 1, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("where", "folder"),
+    [
+        ("annotations/instances_{}.json", "{}"),
+        ("annotations/instances_{}.json", "images/{}"),
+        ("{}.json", "images/{}"),
+        ("{}/_annotations.coco.json", "{}"),
+    ],
+)
+def test_images_of_one_name_in_several_splits(tmp_path, where, folder):
+    for seed, split in enumerate(("train", "val", "test")):
+        photo(tmp_path / folder.format(split) / "a.png", seed)
+        coco(tmp_path / where.format(split), [(1, "a.png", HEIGHT, WIDTH)], [(1, 1, [LEFT])], {1: "cat"})
+    data = read_dataset(tmp_path)
+    assert data.problems == ()
+    assert [(split, sample.image) for split, sample in data.samples] == [
+        (split, tmp_path / folder.format(split) / "a.png") for split in ("train", "val", "test")
+    ]
+
+
+def test_images_that_have_an_address_alone(tmp_path):
+    photo(tmp_path / "train2017" / "1.jpg")
+    file = coco(tmp_path / "lvis_v1_val.json", [(1, "", HEIGHT, WIDTH)], [(1, 1, [LEFT])], {1: "cat"})
+    content = json.loads(file.read_text())
+    del content["images"][0]["file_name"]
+    content["images"][0]["coco_url"] = "http://images.cocodataset.org/train2017/1.jpg"
+    text(file, json.dumps(content))
+    [(split, sample)] = read_dataset(file).samples
+    assert (split, sample.name, sample.image) == ("val", "train2017/1", tmp_path / "train2017" / "1.jpg")
+
+
+def test_the_first_category_of_roboflow_is_no_class(tmp_path):
+    """It is named after the project, which may be named after its class."""
+    file = small(tmp_path, [(5, 17, [LEFT])])
+    content = json.loads(file.read_text())
+    for name, names in (("pets", ["cat"]), ("cat", ["cat"])):
+        group = {"id": 0, "name": name, "supercategory": "none"}
+        content["categories"] = [group, {"id": 17, "name": "cat", "supercategory": name}]
+        text(file, json.dumps(content))
+        assert read_dataset(file).vocabulary == names
+    content["annotations"].append(content["annotations"][0] | {"id": 9, "category_id": 0})
+    text(file, json.dumps(content))
+    assert np.array_equal(labels_of(file), bands(0, 255))

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import logging
 
 import numpy as np
@@ -36,9 +37,6 @@ def label_maps(path, **options):
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != "ultralytics"])
 def test_label_maps_survive(tmp_path, data, target):
-    if target == "voc":
-        (data / "images" / "val" / "a b.jpg").rename(data / "images" / "val" / "x.jpg")
-        (data / "labels" / "val" / "a b.png").rename(data / "labels" / "val" / "x.png")
     before, expected = label_maps(data)
     after, found = label_maps(convert(data, target, tmp_path / "out"))
     assert after.format == {"detectron2": "label-images"}.get(target, target)
@@ -46,6 +44,19 @@ def test_label_maps_survive(tmp_path, data, target):
     assert before.vocabulary == after.vocabulary
     for split, maps in expected.items():
         assert all(np.array_equal(one, other) for one, other in zip(maps, found[split], strict=True))
+        pairs = zip(before.splits[split], after.splits[split], strict=True)
+        assert all(one.image.read_bytes() == other.image.read_bytes() for one, other in pairs)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("names", [("#3", "# 4", "no"), ("1 euro", "2 euro", "3: c"), ('say "hi"', "a: b", "c, d")])
+def test_names_survive(tmp_path, target, names):
+    for split in ("train", "val"):
+        photo(tmp_path / "data" / "images" / split / f"{split}.jpg", len(split))
+        mask(tmp_path / "data" / "labels" / split / f"{split}.png", random_map(0, (0, 1, 2)))
+    text(tmp_path / "data" / "classes.json", json.dumps(names))
+    after, _ = label_maps(convert(tmp_path / "data", target, tmp_path / "out"))
+    assert list(after.vocabulary)[:3] == list(names)
 
 
 def test_polygons_of_ultralytics(tmp_path, data, caplog):
@@ -102,8 +113,6 @@ def test_nothing_is_overwritten_or_left_behind(tmp_path, data):
 def test_what_cannot_be_converted(tmp_path, data):
     with pytest.raises(ValueError, match="unknown target 'xml': there are label-images"):
         convert(data, "xml", tmp_path / "out")
-    with pytest.raises(ValueError, match="equal names in several splits"):
-        convert(data, "voc", tmp_path / "out")
     (data / "labels" / "train" / "c.png").unlink()
     with pytest.raises(ValueError, match="cannot be converted as it is: 1 image has no label map"):
         convert(data, "coco", tmp_path / "out")

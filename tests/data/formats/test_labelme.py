@@ -116,3 +116,21 @@ def test_points_that_are_none(tmp_path):
     [(_, sample)] = small(tmp_path, [("sofa", "polygon", None)]).samples
     with pytest.raises(ValueError, match=r"a\.json is not as its format has it"):
         sample.label_map()
+
+
+def test_images_in_another_folder(tmp_path):
+    photo(tmp_path / "images" / "a.jpg")
+    labelme(tmp_path / "labels" / "a.json", "a.jpg", [("sofa", "polygon", [[0, 0], [7, 0], [7, 11]])])
+    data = read_dataset(tmp_path)
+    assert data.problems == ()
+    assert data.samples[0][1].image == tmp_path / "images" / "a.jpg"
+    photo(tmp_path / "other" / "a.jpg")
+    assert read_dataset(tmp_path).problems == (f"1 file's image is missing: {tmp_path / 'labels' / 'a.json'}",)
+
+
+def test_turned_rectangles_of_x_anylabeling(tmp_path):
+    photo(tmp_path / "a.jpg")
+    corners = [[2, 1], [9, 1], [9, 6], [2, 6]]
+    labelme(tmp_path / "a.json", "a.jpg", [("sofa", "rotation", corners)])
+    [(_, sample)] = read_dataset(tmp_path, unlabelled="background").samples
+    assert (sample.label_map() == 0).sum() == 8 * 6

@@ -137,3 +137,49 @@ def test_names_that_yaml_takes_for_truth(tmp_path):
     file = text(tmp_path / "data.yaml", "train: images\nnames: {0: yes, 1: no}\n")
     with pytest.raises(ValueError, match="put such names in quotes"):
         read_dataset(file)
+
+
+def test_paths_of_windows(tmp_path):
+    config = YAML.replace("images/val", "images\\val").replace("images/train", "train.txt")
+    file = masks(tmp_path / "data", bands(0, 1), "masks_dir: masks\n")
+    text(file, config + "masks_dir: masks\n")
+    (tmp_path / "data" / "train.txt").write_bytes(b"images\\train\\a.jpg\r\n")
+    data = read_dataset(file)
+    assert [(split, sample.name) for split, sample in data.samples] == [
+        ("train", "images/train/a"),
+        ("val", "images/val/a"),
+    ]
+    assert data.problems == ()
+
+
+def test_a_test_split_that_is_not_there_is_left_out(tmp_path):
+    data = read_dataset(masks(tmp_path / "data", bands(0, 1), "test: ../test/images\nmasks_dir: masks\n"))
+    assert list(data.splits) == ["train", "val"]
+    assert "there is no folder or list of images" in data.warnings[0]
+    file = masks(tmp_path / "other", bands(0, 1), "masks_dir: masks\n")
+    text(file, YAML.replace("images/val", "images/vall"))
+    with pytest.raises(FileNotFoundError, match=r"val of .*data\.yaml: there is no folder or list of images .*vall"):
+        read_dataset(file)
+
+
+def test_labels_without_image_and_another_number_of_classes_are_warned_of(tmp_path):
+    file = masks(tmp_path / "data", bands(0, 1), "masks_dir: masks\nnc: 5\n")
+    mask(tmp_path / "data" / "masks" / "train" / "z.png", bands(0, 1))
+    number, unused = read_dataset(file).warnings
+    assert number == f"{file} gives nc as 5, but names has 3, which decide"
+    assert unused.startswith("1 label file has no image and is left out: ")
+    file = polygons(tmp_path / "polygons", [f"1 {LEFT[2:]}"])
+    text(tmp_path / "polygons" / "labels" / "train" / "z.txt", "")
+    text(tmp_path / "polygons" / "labels" / "train" / "classes.txt", "")
+    [unused] = read_dataset(file).warnings
+    assert unused.endswith("z.txt")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [("[grass, no]", "has False as the name of class 1: put such names in quotes"), ("[a: b, c]", "with a colon")],
+)
+def test_names_that_yaml_reads_as_something_else(tmp_path, names, message):
+    photo(tmp_path / "images" / "a.jpg")
+    with pytest.raises(ValueError, match=message):
+        read_dataset(text(tmp_path / "data.yaml", f"train: images\nmasks_dir: masks\nnames: {names}\n"))
