@@ -228,6 +228,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_SIZE = [640, 640]
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
+    # Average what the windows give with what the whole image gives, squeezed into one window.
+    cfg.TEST.SLIDING_WHOLE_IMAGE = True
     cfg.TEST.IMS_PER_BATCH = 1  # images that a process evaluates at once: their windows share the chunks below
     # Crops that go through CLIP and the backbone at once. 0 is 4 on a CPU and 16 on a GPU.
     cfg.TEST.CROPS_PER_CHUNK = 0

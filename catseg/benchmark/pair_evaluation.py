@@ -31,7 +31,7 @@ from catseg.errors import InputError
 from catseg.evaluation.confusion import describe_classes, find_confusions, overall_metrics
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 WORST_IMAGES = 6
 WORST_CONFUSIONS = 20
@@ -41,9 +41,9 @@ class LastModel:
     """Builds models, and keeps the last one for the data sets that follow."""
 
     def __init__(self) -> None:
-        self._kept: tuple[NamedModel, CATSeg] | None = None
+        self._kept: tuple[NamedModel, OpenVocabularySegmenter] | None = None
 
-    def get(self, cfg: CfgNode, model: NamedModel) -> CATSeg:
+    def get(self, cfg: CfgNode, model: NamedModel) -> OpenVocabularySegmenter:
         """Build a model and load its weights, unless it was the last one.
 
         Args:
@@ -116,7 +116,7 @@ def _scored_names(vocabulary: Sequence[str], scored: Sequence[str]) -> list[str]
     return list(vocabulary) if len(scored) == len(vocabulary) else [*vocabulary[: len(scored) - 1], scored[-1]]
 
 
-def _build(cfg: CfgNode) -> CATSeg:
+def _build(cfg: CfgNode) -> OpenVocabularySegmenter:
     model, trained = build_model(cfg, cfg.MODEL.WEIGHTS)
     if not trained:
         raise InputError(

@@ -25,7 +25,10 @@ _VERSION = 2  # of what is evaluated and kept: records of another one are made a
 # What changes neither the network nor how images go through it. The checkpoint replaces CLIP's first weights.
 _NO_MATTER = ("WEIGHTS", "DEVICE", "COMPILE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
 _INPUT_KEYS = ("MIN_SIZE_TEST", "MAX_SIZE_TEST")
-_TEST_KEYS = ("SLIDING_WINDOW", "SLIDING_SIZE", "SLIDING_KERNEL", "SLIDING_OVERLAP", "AUG", "MAX_CLASSES", "DTYPE")
+_TEST_KEYS = (
+    *(f"SLIDING_{name}" for name in ("WINDOW", "SIZE", "KERNEL", "OVERLAP", "WHOLE_IMAGE")),
+    *("AUG", "MAX_CLASSES", "DTYPE"),
+)
 
 
 def pair_folder(output: Path, pair: Pair) -> Path:

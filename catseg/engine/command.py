@@ -17,7 +17,7 @@ from catseg.engine.launch import launch, run_joined
 from catseg.engine.setup import argument_parser, setup, start_process, starting_weights
 from catseg.engine.started_processes import Meeting, StartedProcess, started_process
 from catseg.engine.trainer import Trainer
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 COMMAND = "train_net.py"
 
@@ -113,7 +113,7 @@ def run(cfg: CfgNode, args: argparse.Namespace, command: str = COMMAND) -> None:
             start_training(cfg, args).train()
 
 
-def load_model(cfg: CfgNode, weights: str) -> CATSeg:
+def load_model(cfg: CfgNode, weights: str) -> OpenVocabularySegmenter:
     """Build the model that is evaluated, and say so if the weights do not fill it.
 
     Args:

@@ -2,7 +2,7 @@
 
 import logging
 import weakref
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from catseg.build import build_network
+from catseg.build import build_network, check_trains
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.console import INTERRUPTED
 from catseg.data.registration import dataset_vocabulary
@@ -29,6 +29,7 @@ from catseg.engine.training_step import TrainingStep, step_options
 from catseg.engine.wandb_writer import WandbWriter
 from catseg.errors import NotFiniteError, RunError
 from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> CATSeg:
         """Build the model with its initial weights, see `catseg.build.build_network`."""
-        return build_network(cfg)
+        check_trains(cfg)
+        return cast(CATSeg, build_network(cfg))
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -193,7 +195,7 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: CATSeg, evaluators: None = None) -> dict[str, Any]:
+    def test(cls, cfg: CfgNode, model: OpenVocabularySegmenter, evaluators: None = None) -> dict[str, Any]:
         """Evaluate a model on DATASETS.TEST.
 
         Returns:

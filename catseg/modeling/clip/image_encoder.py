@@ -6,6 +6,7 @@ Shapes: B images, H x W patches, D the encoder's width, C the joint embedding's 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,10 @@ from catseg.config_checks import check_sizes
 from catseg.errors import InputError
 from catseg.modeling.clip.projections import value_projection
 from catseg.modeling.layers.pos_embed import resize_position_embedding
+
+# What takes the place of the last block: of the block and its input (B, 1 + N, D), N the patches, it makes its output
+# (B, M, D) with tokens of its choice.
+LastBlock: TypeAlias = Callable[[ResidualAttentionBlock, Tensor], Tensor]
 
 
 def add_prompt_tokens(visual: VisionTransformer, *, depth: int, length: int) -> None:
@@ -52,12 +57,14 @@ class DenseImageEncoder:
         class_token_residual: in the last block, what the values are added to is the class token for all of them
             (CAT-Seg v2), and not each token itself.
         activation_checkpointing: recompute blocks in the backward pass to save memory.
+        resize_positions: resizes the position embedding, with arguments and result of `resize_position_embedding`.
     """
 
     visual: VisionTransformer
     grid: tuple[int, int]
     class_token_residual: bool = False
     activation_checkpointing: bool = False
+    resize_positions: Callable[[Tensor, tuple[int, int], tuple[int, int]], Tensor] = resize_position_embedding
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1:
@@ -83,25 +90,29 @@ class DenseImageEncoder:
         """
         return self.encode(images)[0]
 
-    def encode(self, images: Tensor, blocks: Sequence[int] = ()) -> tuple[Tensor, list[Tensor]]:
+    def encode(
+        self, images: Tensor, blocks: Sequence[int] = (), *, last_block: LastBlock | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Encode images, and keep what some blocks give on the way.
 
         Args:
             images: `(B, 3, *input_size)`, normalised with CLIP's mean and standard deviation.
             blocks: numbers of blocks, counted from 0; not the last one.
+            last_block: takes the place of the last block; by default its value path does.
 
         Returns:
-            The features `(B, 1 + H * W, C)`, as calling gives them, and the patches `(B, D, H, W)` after each of
-            `blocks`.
+            The features `(B, 1 + H * W, C)`, as calling gives them, or `(B, M, C)` of the M tokens of `last_block`; and
+            the patches `(B, D, H, W)` after each of `blocks`.
         """
         visual = self.visual
         x = self._embed(images)
         prompts: Tensor | tuple[Tensor, ...] = getattr(visual.transformer, "prompt_tokens", ())
         prompt_length = 0
         *ordinary, last = visual.transformer.resblocks
-        value_path = partial(_value_path, last, class_token_residual=self.class_token_residual)
+        if last_block is None:
+            last_block = partial(_value_path, class_token_residual=self.class_token_residual)
         kept: dict[int, Tensor] = {}
-        for i, block in enumerate([*ordinary, value_path]):
+        for i, block in enumerate([*ordinary, partial(last_block, last)]):
             if i < len(prompts):
                 x = _with_prompts(x, prompts[i], replaced=prompt_length)
                 prompt_length = len(prompts[i])
@@ -118,7 +129,7 @@ class DenseImageEncoder:
         visual = self.visual
         patches = visual.conv1(images).flatten(2).transpose(1, 2)
         class_token = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        positions = resize_position_embedding(visual.positional_embedding, visual.grid_size, self.grid)
+        positions = self.resize_positions(visual.positional_embedding, visual.grid_size, self.grid)
         return visual.ln_pre(torch.cat((class_token, patches), dim=1) + positions.to(patches.dtype))
 
     def _run(self, block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
