@@ -31,6 +31,7 @@ from catseg.errors import InputError
 from catseg.evaluation.confusion import describe_classes, find_confusions, overall_metrics
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
+from catseg.modeling.clip.loading import find_weights
 from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 WORST_IMAGES = 6
@@ -103,7 +104,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
                 "classes": describe_classes(matrix, names),
                 "confusions": find_confusions(matrix, names, WORST_CONFUSIONS),
                 "worst": draw_images(folder, worst, names, prefix="worst"),
-                "weights": {"name": cfg.MODEL.WEIGHTS, "sha256": _sha256(fetch(cfg.MODEL.WEIGHTS))},
+                "weights": _describe_weights(cfg),
                 "seconds": seconds,
                 "measured": _describe_run(cfg),
             },
@@ -124,6 +125,14 @@ def _build(cfg: CfgNode) -> OpenVocabularySegmenter:
             "give a checkpoint, as CONFIG.yaml:WEIGHTS"
         )
     return model
+
+
+def _describe_weights(cfg: CfgNode) -> dict[str, str]:
+    """Name and hash the weights, or those of CLIP where a model has no others."""
+    if cfg.MODEL.WEIGHTS:
+        return {"name": cfg.MODEL.WEIGHTS, "sha256": _sha256(fetch(cfg.MODEL.WEIGHTS))}
+    clip = find_weights(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.WEIGHTS)
+    return {"name": cfg.MODEL.CLIP.WEIGHTS, "sha256": "" if clip is None else _sha256(clip)}
 
 
 @functools.cache

@@ -67,7 +67,9 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
         "model": model,
         "input": {key: cfg.INPUT[key] for key in _INPUT_KEYS},
         "test": {key: cfg.TEST[key] for key in _TEST_KEYS},
-        "weights": _describe_weights(cfg.MODEL.WEIGHTS),
+        "weights": _describe_weights(cfg.MODEL.WEIGHTS)
+        if cfg.MODEL.WEIGHTS
+        else _describe_clip(cfg.MODEL.CLIP.WEIGHTS),
         "images": len(records),
         "files": _digest(files),
         "classes": _digest(list(classes)),
@@ -104,14 +106,17 @@ def _describe_weights(weights: str) -> dict[str, Any]:
     source = hub_file(weights)
     if source is not None:
         return {"name": weights, "commit": kept_commit(source)}
-    if not weights:
-        return {"name": ""}
     path = fetch(weights) if "://" in weights else Path(weights)
     try:
         state = path.stat()
     except OSError:
         raise FileNotFoundError(f"there are no weights {weights}: check the path, or download them first") from None
     return {"name": weights, "bytes": state.st_size, "modified": state.st_mtime_ns}
+
+
+def _describe_clip(weights: str) -> dict[str, Any]:
+    """Describe the weights of CLIP, for a model that has no others: a file, or a tag, which stands for one file."""
+    return _describe_weights(weights) if Path(weights).is_file() else {"name": weights}
 
 
 def _digest(value: Any) -> str:

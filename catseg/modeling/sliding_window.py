@@ -17,13 +17,12 @@ from catseg.errors import InputError
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.layers.images import resize
 
-
 # Makes scores of the logits of a crop, before they are averaged with those of others; of the same shape.
 Scoring: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class View(Protocol):
-    """Cuts images and merges the logits of the cuts. Scores are probabilities, unless it was told to score otherwise."""
+    """Cuts images and merges the logits of the cuts, which it makes scores of: probabilities, by default."""
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns at which an image of `image_size` is cut and merged."""
@@ -125,7 +124,7 @@ class SlidingWindow:
         return count
 
     def split(self, image: Tensor) -> list[Tensor]:
-        """Cut an image `(3, H, W)` into windows `(3, k, k)`, row by row; the whole image, resized, comes last, if at all."""
+        """Cut an image `(3, H, W)` into windows `(3, k, k)`, row by row; the whole image, resized, may come last."""
         image_size = (image.shape[-2], image.shape[-1])
         resized = resize(image[None], self.working_size(image_size))[0]
         crops = [resized[:, rows, columns] for rows, columns in self.windows(image_size)]

@@ -6,8 +6,9 @@ Each case is rebuilt through the project's own building and weight import. One l
 largest error relative to the reference's standard deviation, the tolerance, and ok or FAIL. The exit status is 0 if all
 quantities of all cases are within tolerance, 1 if one is not, and 2 if a file cannot be run.
 
-The tolerance is 1e-4 for CAT-Seg and for CLIP without training. A gradient beyond it gets, added, what it changes by when the ReLUs whose inputs are
-0 but for rounding take their other sides (`relu_kinks`): two exact implementations may differ by as much.
+The tolerance is 1e-4 for CAT-Seg and for CLIP without training. A gradient beyond it gets, added, what it changes by
+when the ReLUs whose inputs are 0 but for rounding take their other sides (`relu_kinks`): two exact implementations may
+differ by as much.
 """
 
 import argparse

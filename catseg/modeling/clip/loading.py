@@ -23,7 +23,7 @@ from catseg.weight_files.kinds import describe_folder
 
 logger = logging.getLogger(__name__)
 
-_PATCH_SIZE = 16  # open_clip's own default
+_IMAGE_SIZE, _PATCH_SIZE = 224, 16  # open_clip's own defaults
 
 open_clip.add_model_config(Path(__file__).with_name("models"))
 
@@ -58,7 +58,7 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
         if image_size % patch:
             raise InputError(f"MODEL.CLIP.IMAGE_SIZE is {image_size}, expected 0 or a multiple of the patches' {patch}")
         config["vision_cfg"]["image_size"] = image_size
-    checkpoint = _find_weights(name, weights, quick_gelu=config.get("quick_gelu", False))
+    checkpoint = find_weights(name, weights)
     try:
         model = CLIP(**config)
     except (TypeError, AssertionError) as error:
@@ -133,6 +133,32 @@ def model_config(name: str) -> dict[str, Any]:
     _check_supported(name, config)
     config.pop("custom_text", None)
     return config
+
+
+def is_clip_name(name: str) -> bool:
+    """Tell whether a CLIP model is named, known to open_clip or by the path of a JSON file, which need not be there."""
+    return _builtin_name(name) is not None or name.endswith(".json")
+
+
+def image_and_patch_size(name: str) -> tuple[int, int]:
+    """Return the sides in pixels of the images that a CLIP model was made for, and of its patches.
+
+    Args:
+        name: as in `build_clip`.
+
+    Raises:
+        ValueError, FileNotFoundError: as `model_config`.
+    """
+    vision = model_config(name)["vision_cfg"]
+    return vision.get("image_size", _IMAGE_SIZE), vision.get("patch_size", _PATCH_SIZE)
+
+
+def find_weights(name: str, weights: str) -> Path | None:
+    """Return the file of a CLIP model's weights, downloaded if need be; None for random weights.
+
+    Arguments and errors are those of `build_clip`.
+    """
+    return _find_weights(name, weights, quick_gelu=model_config(name).get("quick_gelu", False))
 
 
 def _builtin_name(name: str) -> str | None:

@@ -24,9 +24,7 @@ def resize_position_embedding(table: Tensor, old_grid: tuple[int, int], new_grid
     return _resized(table, old_grid, size=new_grid)
 
 
-def resize_position_embedding_by_factors(
-    table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]
-) -> Tensor:
+def resize_position_embedding_by_factors(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
     """Resize a position embedding as the published code of CLIP without training does, after that of DINO.
 
     It resizes by the factors (side + 0.1) / old side, which are used as they are, so that the result is not that of

@@ -19,7 +19,7 @@ def query_key(q: Tensor, k: Tensor, _prior: Tensor) -> Tensor:
 
 
 def query_query_and_key_key(q: Tensor, k: Tensor, _prior: Tensor) -> Tensor:
-    """SCLIP's correlative self-attention: softmax(q q^T) + softmax(k k^T), whose rows add up to 2 (arXiv 2312.01597)."""
+    """SCLIP's attention: softmax(q q^T) + softmax(k k^T), of which a row adds up to 2 (arXiv 2312.01597)."""
     return _products(q, q).softmax(dim=-1) + _products(k, k).softmax(dim=-1)
 
 
