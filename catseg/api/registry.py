@@ -206,7 +206,7 @@ def _training_free(word: str) -> NamedModel:
     if clip is None or not weights:
         raise InputError(
             f"{word!r} names no CLIP model and weights: expected {TRAINING_FREE}CLIP/WEIGHTS, such as "
-            f"{TRAINING_FREE}ViT-B-16-quickgelu/openai, of a model that open_clip knows, or a .json file, and a tag or file"
+            f"{TRAINING_FREE}ViT-B-16-quickgelu/openai: a model of open_clip or a .json file, and a tag or a file"
         )
     side, patch = image_and_patch_size(clip)
     settings = {

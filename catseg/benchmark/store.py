@@ -67,9 +67,7 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
         "model": model,
         "input": {key: cfg.INPUT[key] for key in _INPUT_KEYS},
         "test": {key: cfg.TEST[key] for key in _TEST_KEYS},
-        "weights": _describe_weights(cfg.MODEL.WEIGHTS)
-        if cfg.MODEL.WEIGHTS
-        else _describe_clip(cfg.MODEL.CLIP.WEIGHTS),
+        "weights": _describe_weights(cfg.MODEL.WEIGHTS or cfg.MODEL.CLIP.WEIGHTS),
         "images": len(records),
         "files": _digest(files),
         "classes": _digest(list(classes)),
@@ -107,16 +105,13 @@ def _describe_weights(weights: str) -> dict[str, Any]:
     if source is not None:
         return {"name": weights, "commit": kept_commit(source)}
     path = fetch(weights) if "://" in weights else Path(weights)
+    if path.name == weights and not path.suffix and not path.is_file():
+        return {"name": weights}  # a tag of open_clip, which stands for one file, or nothing
     try:
         state = path.stat()
     except OSError:
         raise FileNotFoundError(f"there are no weights {weights}: check the path, or download them first") from None
     return {"name": weights, "bytes": state.st_size, "modified": state.st_mtime_ns}
-
-
-def _describe_clip(weights: str) -> dict[str, Any]:
-    """Describe the weights of CLIP, for a model that has no others: a file, or a tag, which stands for one file."""
-    return _describe_weights(weights) if Path(weights).is_file() else {"name": weights}
 
 
 def _digest(value: Any) -> str:

@@ -158,7 +158,27 @@ def find_weights(name: str, weights: str) -> Path | None:
 
     Arguments and errors are those of `build_clip`.
     """
-    return _find_weights(name, weights, quick_gelu=model_config(name).get("quick_gelu", False))
+    if not weights:
+        return None
+    builtin = _builtin_name(name)
+    pretrained = open_clip.get_pretrained_cfg(builtin, weights) if builtin else {}
+    if pretrained:
+        quick_gelu = model_config(name).get("quick_gelu", False)
+        _check_activation(name, weights, model=quick_gelu, weights_have=pretrained.get("quick_gelu", False))
+        return _download(name, weights, pretrained)
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputError(f"MODEL.CLIP.WEIGHTS names {path}, which {describe_folder(path)}")
+    if path.suffix or path.name != weights:
+        raise FileNotFoundError(f"no CLIP checkpoint {path.absolute()} (weights of {name!r})")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(builtin)) if builtin else ""
+    known = f"open_clip has these for it: {tags}" if tags else "open_clip has no pretrained weights for it"
+    raise InputError(
+        f"MODEL.CLIP.WEIGHTS: unknown weights {weights!r} for CLIP model {name!r}; {known}. "
+        "A checkpoint's path or '' (random) also do"
+    )
 
 
 def _builtin_name(name: str) -> str | None:
@@ -207,30 +227,6 @@ def _check_supported(name: str, config: dict[str, Any]) -> None:
             f"CLIP model {name!r} is not supported: {problem}. Wanted is a plain vision transformer with a plain text "
             "transformer, such as ViT-B-16-quickgelu, ViT-L-14-336-quickgelu, ViT-H-14 or ViT-bigG-14"
         )
-
-
-def _find_weights(name: str, weights: str, *, quick_gelu: bool) -> Path | None:
-    """The checkpoint file for `weights`, downloaded if need be; None for random weights."""
-    if not weights:
-        return None
-    builtin = _builtin_name(name)
-    pretrained = open_clip.get_pretrained_cfg(builtin, weights) if builtin else {}
-    if pretrained:
-        _check_activation(name, weights, model=quick_gelu, weights_have=pretrained.get("quick_gelu", False))
-        return _download(name, weights, pretrained)
-    path = Path(weights).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise InputError(f"MODEL.CLIP.WEIGHTS names {path}, which {describe_folder(path)}")
-    if path.suffix or path.name != weights:
-        raise FileNotFoundError(f"no CLIP checkpoint {path.absolute()} (weights of {name!r})")
-    tags = ", ".join(open_clip.list_pretrained_tags_by_model(builtin)) if builtin else ""
-    known = f"open_clip has these for it: {tags}" if tags else "open_clip has no pretrained weights for it"
-    raise InputError(
-        f"MODEL.CLIP.WEIGHTS: unknown weights {weights!r} for CLIP model {name!r}; {known}. "
-        "A checkpoint's path or '' (random) also do"
-    )
 
 
 def _check_activation(name: str, weights: str, *, model: bool, weights_have: bool) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from catseg.errors import InputError, RunError
@@ -40,7 +39,7 @@ class Proxy(nn.Module):
 
         Raises:
             FileNotFoundError: if `weights` is the path of no file.
-            ValueError: if timm has no such model, it gives no features on a grid, or the weights do not fit.
+            ValueError: if timm has no such model, or the weights do not fit.
             RuntimeError: if the weights cannot be downloaded.
         """
         super().__init__()
@@ -49,28 +48,13 @@ class Proxy(nn.Module):
         rows, columns = (max(1, round(side / step)) * step for side in size)
         self.input = ImageInput(mean=mean, std=std, size=(rows, columns) if model.any_size else model.image_size)
         self.network = _build(name, weights, **model.any_size)
-        self._check()
 
     def forward(self, crops: Tensor) -> Tensor:
         """Compute the features of RGB crops `(B, 3, h, w)`, 0..255: `(B, C, P, Q)`."""
-        return self._features(self.input(crops))
-
-    def _features(self, images: Tensor) -> Tensor:
         (features,) = self.network.forward_intermediates(
-            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+            self.input(crops), indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
         )
         return features
-
-    def _check(self) -> None:
-        """Run it once, so that a model of another kind is found when it is built."""
-        name = type(self.network).__name__
-        try:
-            with torch.no_grad():
-                features = self._features(torch.zeros(1, 3, *self.input.size))
-        except (AttributeError, AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
-            raise InputError(f"{_SECTION}PROXY names a {name}, which gives no features on a grid: {error}") from error
-        if features.ndim != 4:
-            raise InputError(f"{_SECTION}PROXY names a {name}, whose features have the shape {tuple(features.shape)}")
 
 
 def _build(name: str, weights: str, **options: Any) -> Any:

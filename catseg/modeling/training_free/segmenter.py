@@ -57,7 +57,7 @@ class TrainingFreeSegmenter(OpenVocabularySegmenter):
         compiled: bool = False,
         pretrained: bool = True,
     ) -> None:
-        """Join the parts; all of their parameters are frozen.
+        """Join the parts.
 
         Args:
             clip: owns the parameters that `image_encoder` and `text_encoder` use.
@@ -82,8 +82,8 @@ class TrainingFreeSegmenter(OpenVocabularySegmenter):
         super().__init__()
         if (proxy is not None) != (last_block.method == PROXYCLIP):
             raise ValueError(f"a proxy belongs to the method {PROXYCLIP}, and to no other")
-        self.clip = clip.requires_grad_(False)
-        self.proxy = None if proxy is None else proxy.requires_grad_(False)
+        self.clip = clip
+        self.proxy = proxy
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.clip_input = clip_input
@@ -100,7 +100,7 @@ class TrainingFreeSegmenter(OpenVocabularySegmenter):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Build every part from a config that went through `add_catseg_config`.
+        """Build every part from a config that went through `add_catseg_config`; no parameter trains.
 
         Raises:
             ValueError: if a value cannot be used; the message names its key.
@@ -116,11 +116,12 @@ class TrainingFreeSegmenter(OpenVocabularySegmenter):
             gamma=options.GAMMA,
         )
         parts = clip_parts_from_config(cfg)
+        parts["clip"].requires_grad_(False)
         return {
             **parts,
             "last_block": last_block,
             "proxy": _proxy_from_config(cfg, parts["image_encoder"].input_size) if options.PROXY else None,
-            "view": view_from_config(cfg, scoring=_as_they_are),
+            "view": view_from_config(cfg, scoring=as_they_are),
             "logit_scale": options.LOGIT_SCALE,
             "background": options.BACKGROUND,
             "background_threshold": options.BACKGROUND_THRESHOLD,
@@ -167,7 +168,7 @@ class TrainingFreeSegmenter(OpenVocabularySegmenter):
         )
 
 
-def _as_they_are(logits: Tensor) -> Tensor:
+def as_they_are(logits: Tensor) -> Tensor:
     """Cosines of crops are averaged as cosines, as the published code does."""
     return logits
 
@@ -192,10 +193,11 @@ def _proxy_from_config(cfg: CfgNode, clip_size: tuple[int, int]) -> Proxy:
     options = cfg.MODEL.TRAINING_FREE
     size = pair("MODEL.TRAINING_FREE.PROXY_SIZE", options.PROXY_SIZE, lowest=0)
     check_normalisation("MODEL", cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
-    return Proxy(
+    proxy = Proxy(
         name=options.PROXY,
         weights=options.PROXY_WEIGHTS,
         size=clip_size if size == (0, 0) else size,
         mean=cfg.MODEL.PIXEL_MEAN,
         std=cfg.MODEL.PIXEL_STD,
     )
+    return proxy.requires_grad_(False)
