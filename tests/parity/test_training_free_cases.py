@@ -29,76 +29,79 @@ def changed(name: str, image: tuple[int, int] | None = None, **config: Any) -> R
     return replace(case, config=case.config | config, inputs=inputs)
 
 
-def plain_features(case: ReferenceCase) -> torch.Tensor:
-    """A ViT of three blocks with the class token, its last block as the case says; one head after another."""
-    state = {name.removeprefix("visual."): tensor for name, tensor in case.state_dict().items()}
-    config = case.config
-    activation = F.gelu if config["activation"] == "gelu" else lambda x: x * torch.sigmoid(1.702 * x)
-    patches = F.conv2d(torch.from_numpy(case.inputs["image"]), state["conv1.weight"], stride=16)[0]
-    rows, columns = patches.shape[1:]
-    table = state["positional_embedding"]
-    if rows * columns != 16:
-        factors = ((rows + 0.1) / 4, (columns + 0.1) / 4)
-        grid = table[1:].T.reshape(1, 64, 4, 4)
-        grid = F.interpolate(grid, scale_factor=factors, mode="bicubic", recompute_scale_factor=False)
-        table = torch.cat((table[:1], grid[0].flatten(1).T))
-    x = torch.cat((state["class_embedding"][None], patches.flatten(1).T)) + table
+HEADS = [slice(16 * head, 16 * head + 16) for head in range(4)]
 
-    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
-        return F.layer_norm(x, (64,), state[f"{name}.weight"], state[f"{name}.bias"])
 
-    def mlp(x: torch.Tensor, block: str) -> torch.Tensor:
-        hidden = activation(F.linear(norm(x, f"{block}.ln_2"), *parts(f"{block}.mlp.c_fc")))
-        return F.linear(hidden, *parts(f"{block}.mlp.c_proj"))
+class PlainViT:
+    """A ViT of three blocks on one image, one head after another; its last block is as a case says."""
 
-    def parts(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return state[f"{name}.weight"], state[f"{name}.bias"]
+    def __init__(self, case: ReferenceCase) -> None:
+        self.case, self.config = case, case.config
+        self.state = {name.removeprefix("visual."): tensor for name, tensor in case.state_dict().items()}
+        self.rows, self.columns = (side // 16 for side in case.inputs["image"].shape[2:])
 
-    def attend(x: torch.Tensor, block: str, weights: Any) -> torch.Tensor:
-        name = f"{block}.attn.in_proj"
-        q, k, v = F.linear(norm(x, f"{block}.ln_1"), state[f"{name}_weight"], state[f"{name}_bias"]).chunk(3, dim=1)
-        heads = [slice(16 * head, 16 * head + 16) for head in range(4)]
-        return F.linear(weights(q, k, v, heads), *parts(f"{block}.attn.out_proj"))
+    def __call__(self) -> torch.Tensor:
+        x = self.norm(self.tokens(), "ln_pre")
+        *blocks, last = (f"transformer.resblocks.{i}" for i in range(3))
+        for block in blocks:
+            x = x + self.attend(x, block, self.ordinary)
+            x = x + self.mlp(x, block)
+        mix = {"nonly": self.nonly, "csa": self.sclip, "SCLIP": self.sclip, "ProxyCLIP": self.proxyclip}
+        out = self.attend(x, last, mix[self.config["method"]])
+        out = x + out if self.config["residual"] else out
+        out = out + self.mlp(out, last) if self.config["mlp"] else out
+        return self.norm(out, "ln_post") @ self.state["proj"]
 
-    def ordinary(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: list[slice]) -> torch.Tensor:
-        return torch.cat([(q[:, h] @ k[:, h].T / 4).softmax(dim=1) @ v[:, h] for h in heads], dim=1)
+    def tokens(self) -> torch.Tensor:
+        patches = F.conv2d(torch.from_numpy(self.case.inputs["image"]), self.state["conv1.weight"], stride=16)[0]
+        table = self.state["positional_embedding"]
+        if self.rows * self.columns != 16:
+            factors = ((self.rows + 0.1) / 4, (self.columns + 0.1) / 4)
+            grid = table[1:].T.reshape(1, 64, 4, 4)
+            grid = F.interpolate(grid, scale_factor=factors, mode="bicubic", recompute_scale_factor=False)
+            table = torch.cat((table[:1], grid[0].flatten(1).T))
+        return torch.cat((self.state["class_embedding"][None], patches.flatten(1).T)) + table
 
-    def alone(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: list[slice]) -> torch.Tensor:
-        """NACLIP's `nonly`."""
-        lengths = torch.stack([torch.outer(q[:, h].norm(dim=1), k[:, h].norm(dim=1)) for h in heads]).mean()
+    def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.layer_norm(x, (64,), *self.parts(name))
+
+    def parts(self, name: str, separator: str = ".") -> tuple[torch.Tensor, torch.Tensor]:
+        return self.state[f"{name}{separator}weight"], self.state[f"{name}{separator}bias"]
+
+    def mlp(self, x: torch.Tensor, block: str) -> torch.Tensor:
+        hidden = F.linear(self.norm(x, f"{block}.ln_2"), *self.parts(f"{block}.mlp.c_fc"))
+        hidden = F.gelu(hidden) if self.config["activation"] == "gelu" else hidden * torch.sigmoid(1.702 * hidden)
+        return F.linear(hidden, *self.parts(f"{block}.mlp.c_proj"))
+
+    def attend(self, x: torch.Tensor, block: str, mix: Any) -> torch.Tensor:
+        joined = F.linear(self.norm(x, f"{block}.ln_1"), *self.parts(f"{block}.attn.in_proj", "_"))
+        return F.linear(mix(*joined.chunk(3, dim=1)), *self.parts(f"{block}.attn.out_proj"))
+
+    def ordinary(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return torch.cat([(q[:, h] @ k[:, h].T / 4).softmax(dim=1) @ v[:, h] for h in HEADS], dim=1)
+
+    def sclip(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        weights = [(q[:, h] @ q[:, h].T / 4).softmax(1) + (k[:, h] @ k[:, h].T / 4).softmax(1) for h in HEADS]
+        return torch.cat([weight @ v[:, h] for weight, h in zip(weights, HEADS, strict=True)], dim=1)
+
+    def nonly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        lengths = torch.stack([torch.outer(q[:, h].norm(dim=1), k[:, h].norm(dim=1)) for h in HEADS]).mean()
         omega = torch.zeros(len(q), len(q))
-        for i in range(rows * columns):
-            for j in range(rows * columns):
-                square = (i // columns - j // columns) ** 2 + (i % columns - j % columns) ** 2
-                omega[1 + i, 1 + j] = math.exp(-square / (2 * config["gaussian_std"] ** 2))
+        for i in range(self.rows * self.columns):
+            for j in range(self.rows * self.columns):
+                rows, columns = i // self.columns - j // self.columns, i % self.columns - j % self.columns
+                omega[1 + i, 1 + j] = math.exp(-(rows**2 + columns**2) / (2 * self.config["gaussian_std"] ** 2))
         return (omega * lengths / 4).softmax(dim=1) @ v
 
-    def correlated(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: list[slice]) -> torch.Tensor:
-        """SCLIP's."""
-        softmax = [(q[:, h] @ q[:, h].T / 4).softmax(1) + (k[:, h] @ k[:, h].T / 4).softmax(1) for h in heads]
-        return torch.cat([weights @ v[:, h] for weights, h in zip(softmax, heads, strict=True)], dim=1)
-
-    def by_proxy(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: list[slice]) -> torch.Tensor:
-        proxy = F.normalize(torch.from_numpy(case.inputs["proxy_features"])[0], dim=0)
+    def proxyclip(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        proxy = F.normalize(torch.from_numpy(self.case.inputs["proxy_features"])[0], dim=0)
         similarity = torch.einsum("chw,cij->hwij", proxy, proxy).reshape(2 * [proxy[0].numel()])
-        similarity = (similarity - similarity.mean() * config["beta"]) * config["gamma"]
+        similarity = (similarity - similarity.mean() * self.config["beta"]) * self.config["gamma"]
         weights = torch.where(similarity < 0, -math.inf, similarity).softmax(dim=1)
         # As the authors' code has it: the sides are swapped, which shows where they differ.
-        maps = v[1:].reshape(1, columns, rows, 64).permute(0, 3, 1, 2)
+        maps = v[1:].reshape(1, self.columns, self.rows, 64).permute(0, 3, 1, 2)
         maps = F.interpolate(maps, size=proxy.shape[1:], mode="bilinear", align_corners=False)
         return weights @ maps[0].flatten(1).T
-
-    x = norm(x, "ln_pre")
-    for block in ("transformer.resblocks.0", "transformer.resblocks.1"):
-        x = x + attend(x, block, ordinary)
-        x = x + mlp(x, block)
-    last, weights = "transformer.resblocks.2", {"nonly": alone, "csa": correlated, "SCLIP": correlated}
-    out = attend(x, last, weights.get(config["method"], by_proxy))
-    if config["residual"]:
-        out = x + out
-    if config["mlp"]:
-        out = out + mlp(out, last)
-    return norm(out, "ln_post") @ state["proj"]
 
 
 def assert_equal(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -111,7 +114,7 @@ def assert_equal(found: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("image", [(64, 64), (48, 112), (32, 128), (70, 90)])
 def test_nonly(tmp_path: Path, image: tuple[int, int], full: bool, std: float) -> None:
     case = changed("naclip_64x64", image, method="nonly", gaussian_std=std, residual=full, mlp=full)
-    expected = plain_features(case)
+    expected = PlainViT(case)()
     assert_equal(computed(case, tmp_path, len(expected)), expected)
 
 
@@ -120,7 +123,7 @@ def test_nonly(tmp_path: Path, image: tuple[int, int], full: bool, std: float) -
 def test_sclip(tmp_path: Path, name: str, method: str, residual: bool) -> None:
     """ClearCLIP's file has it too: its cases hold the patches alone."""
     case = changed(name, (80, 48), method=method, residual=residual, mlp=residual)
-    expected = plain_features(case)[int(method == "SCLIP") :]
+    expected = PlainViT(case)()[int(method == "SCLIP") :]
     assert_equal(computed(case, tmp_path, len(expected)), expected)
 
 
@@ -129,7 +132,7 @@ def test_sclip(tmp_path: Path, name: str, method: str, residual: bool) -> None:
 def test_proxyclip(tmp_path: Path, image: tuple[int, int], cells: tuple[int, int], beta: float, gamma: float) -> None:
     case = changed("proxyclip_64x64", image, beta=beta, gamma=gamma)
     case.inputs["proxy_features"] = torch.randn(1, 12, *cells).numpy()
-    expected = plain_features(case)
+    expected = PlainViT(case)()
     assert_equal(computed(case, tmp_path, len(expected)), expected)
 
 
