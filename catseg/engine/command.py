@@ -108,7 +108,9 @@ def run(cfg: CfgNode, args: argparse.Namespace, command: str = COMMAND) -> None:
         start_process(cfg, args)
         if args.eval_only:
             weights = starting_weights(cfg, args)
-            evaluate(cfg, load_model(cfg, weights), weights=weights or "random weights")
+            model = load_model(cfg, weights)
+            initial = f"CLIP's, {cfg.MODEL.CLIP.WEIGHTS}" if model.pretrained else "random weights"
+            evaluate(cfg, model, weights=weights or initial)
         else:
             start_training(cfg, args).train()
 
