@@ -38,8 +38,7 @@ _EPILOG = f"""\
 models:
   {", ".join(MODELS)}: as published, downloaded on first use
   all: all of these
-  [NAME=]CONFIG.yaml[:WEIGHTS]: your own; NAME is what tables call it
-  training-free:CLIP/WEIGHTS: CLIP alone, such as training-free:ViT-B-16-quickgelu/openai
+  [NAME=]CONFIG.yaml[:WEIGHTS]: your own, NAME is what tables call it; training-free:CLIP/WEIGHTS: CLIP alone
 
 data sets:
   {", ".join(BENCHMARKS)}: as papers call them

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import torch
+from open_clip.model import CLIP
 from torch import Tensor
 
 from catseg.errors import NotFiniteError, RunError
@@ -30,6 +31,7 @@ class OpenVocabularySegmenter(FrozenStatistics):
 
     Attributes:
         pretrained: whether all weights that it was built with are trained ones, so that it needs no checkpoint.
+        clip: owns the parameters of the image encoder and the text encoder.
         clip_input: normalises and resizes crops for CLIP.
         text_encoder: computes text features of class names.
         view: splits images into crops in inference, and merges their logits.
@@ -38,6 +40,7 @@ class OpenVocabularySegmenter(FrozenStatistics):
     """
 
     pretrained: bool = False
+    clip: CLIP
     clip_input: ImageInput
     text_encoder: TextEncoder
     view: View

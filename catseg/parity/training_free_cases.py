@@ -1,6 +1,5 @@
 """Rebuild the image encoder of a reference case of CLIP without training, and compute what the case holds."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catseg.atomic import write_json
 from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.loading import build_clip
 from catseg.modeling.layers.pos_embed import resize_position_embedding_by_factors
@@ -40,7 +40,7 @@ def training_free_features(case: ReferenceCase, folder: Path, device: torch.devi
     config, images = case.config, torch.from_numpy(case.inputs["image"]).to(device)
     block = build_last_block(config)
     clip_file = folder / "clip.json"
-    clip_file.write_text(json.dumps(clip_model_config(config)))
+    write_json(clip_file, clip_model_config(config))
     visual = build_clip(str(clip_file)).visual
     visual.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in case.state_dict().items()})
     patch = config["vit"]["patch"]
