@@ -16,7 +16,7 @@ from catseg.checkpoint.hub import SCHEME
 from catseg.checkpoint.sources import PUBLISHED, PUBLISHED_SCHEME
 from catseg.config import shipped_config
 from catseg.errors import InputError
-from catseg.modeling.clip.loading import image_and_patch_size, is_clip_name
+from catseg.modeling.clip.loading import is_clip_name, vision_sizes
 
 SHAPES = "shapes"
 TRAINING_FREE = "training-free:"
@@ -208,7 +208,8 @@ def _training_free(word: str) -> NamedModel:
             f"{word!r} names no CLIP model and weights: expected {TRAINING_FREE}CLIP/WEIGHTS, such as "
             f"{TRAINING_FREE}ViT-B-16-quickgelu/openai: a model of open_clip or a .json file, and a tag or a file"
         )
-    side, patch = image_and_patch_size(clip)
+    sizes = vision_sizes(clip)
+    side, patch = sizes.image, sizes.patch
     settings = {
         "MODEL.CLIP.NAME": clip,
         "MODEL.CLIP.WEIGHTS": weights,

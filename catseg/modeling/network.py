@@ -113,7 +113,7 @@ class CATSegNetwork(OpenVocabularySegmenter):
         sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(head.NAME)(
             cfg,
             guide.output_shape(),
-            text_dim=parts["clip"].visual.output_dim,
+            text_dim=parts["image_encoder"].output_dim,
             num_templates=len(parts["text_encoder"].templates),
         )
         return {

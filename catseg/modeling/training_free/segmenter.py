@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from open_clip.model import CLIP
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from catseg.config_checks import check_normalisation, check_positive, check_share, pair
@@ -116,6 +117,11 @@ class TrainingFreeSegmenter(OpenVocabularySegmenter):
             gamma=options.GAMMA,
         )
         parts = clip_parts_from_config(cfg)
+        if not isinstance(parts["clip"].visual, VisionTransformer):
+            raise InputError(
+                f"MODEL.CLIP.NAME is {cfg.MODEL.CLIP.NAME!r}, whose last block is not one that the methods of "
+                "MODEL.TRAINING_FREE are made for: expected a plain ViT"
+            )
         parts["clip"].requires_grad_(False)
         return {
             **parts,
