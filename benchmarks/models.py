@@ -1,7 +1,7 @@
 """Models and inputs for benchmarks, the same in every process."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ def load_model(config: str, options: Sequence[str], *, given_text: bool) -> tupl
     """
     cfg = load_config(config, [*RANDOM_WEIGHTS, *options])
     torch.manual_seed(0)
-    model, _ = build_model(cfg, cfg.MODEL.WEIGHTS)
+    model = cast(CATSeg, build_model(cfg, cfg.MODEL.WEIGHTS)[0])
     if not cfg.MODEL.WEIGHTS:
         with torch.no_grad():
             for name, tensor in model.state_dict().items():

@@ -14,11 +14,12 @@ from catseg.checkpoint.checkpointer import Checkpointer, without_spare_weights
 from catseg.errors import InputError
 from catseg.modeling.execution import check_compiler
 from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 logger = logging.getLogger(__name__)
 
 
-def build_model(cfg: CfgNode, weights: str) -> tuple[CATSeg, bool]:
+def build_model(cfg: CfgNode, weights: str) -> tuple[OpenVocabularySegmenter, bool]:
     """Build the model of a config and load its weights.
 
     Args:
@@ -26,7 +27,8 @@ def build_model(cfg: CfgNode, weights: str) -> tuple[CATSeg, bool]:
         weights: what `Checkpointer.load` takes; "" for random weights, but for those of MODEL.CLIP.WEIGHTS.
 
     Returns:
-        The model on MODEL.DEVICE, in training mode as Detectron2 builds it, and whether the weights filled all of it.
+        The model on MODEL.DEVICE, in training mode as Detectron2 builds it, and whether all of its weights are trained
+        ones: those that were loaded, or those that it was built with, where it has no part of its own to train.
 
     Raises:
         FileNotFoundError: if the weights are not there.
@@ -36,10 +38,10 @@ def build_model(cfg: CfgNode, weights: str) -> tuple[CATSeg, bool]:
     model = build_network(without_spare_weights(cfg, weights))
     checkpointer = Checkpointer(model)
     checkpointer.load(weights, checkpointables=[])
-    return model, checkpointer.complete
+    return model, checkpointer.complete or model.pretrained
 
 
-def build_network(cfg: CfgNode) -> CATSeg:
+def build_network(cfg: CfgNode) -> OpenVocabularySegmenter:
     """Build the model of a config with its initial weights, for training, whose checkpointer loads them with the rest.
 
     The number of parameters of each part, and how many of them are trained, go to the log.
@@ -69,7 +71,7 @@ def check_names(cfg: CfgNode) -> None:
     """Check that Detectron2's registries hold the parts that a config names.
 
     Raises:
-        ValueError: if a part does not exist, or MODEL.META_ARCHITECTURE is no CAT-Seg.
+        ValueError: if a part does not exist, or MODEL.META_ARCHITECTURE is none of this project's.
     """
     parts = [
         ("MODEL.META_ARCHITECTURE", META_ARCH_REGISTRY, cfg.MODEL.META_ARCHITECTURE),
@@ -83,8 +85,24 @@ def check_names(cfg: CfgNode) -> None:
     if SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME).__module__.startswith("detectron2."):
         raise InputError(f"MODEL.SEM_SEG_HEAD.NAME is {cfg.MODEL.SEM_SEG_HEAD.NAME!r}, which takes no class names")
     meta_architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    if isinstance(meta_architecture, type) and not issubclass(meta_architecture, CATSeg):
-        raise InputError(f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}, expected CATSeg or a subclass")
+    if isinstance(meta_architecture, type) and not issubclass(meta_architecture, OpenVocabularySegmenter):
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}, expected CATSeg, TrainingFreeSegmenter or a "
+            "subclass"
+        )
+
+
+def check_trains(cfg: CfgNode) -> None:
+    """Check that a config, which `check_names` has seen, is of a model that can be trained.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), CATSeg):
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} has nothing to train: evaluate it by --eval-only, "
+            "or train CATSeg"
+        )
 
 
 def usable_device(name: str) -> str:

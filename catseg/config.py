@@ -28,6 +28,7 @@ def add_catseg_config(cfg: CfgNode) -> None:
     import catseg.modeling  # noqa: F401
 
     _add_model_keys(cfg)
+    _add_training_free_keys(cfg)
     _add_head_keys(cfg)
     _add_data_keys(cfg)
     _add_solver_keys(cfg)
@@ -173,6 +174,30 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.SWIN.OUT_FEATURES = ["res2", "res3", "res4"]
 
 
+def _add_training_free_keys(cfg: CfgNode) -> None:
+    # Of META_ARCHITECTURE TrainingFreeSegmenter, which is CLIP alone. What takes the place of the attention of its last
+    # block: vanilla, maskclip, sclip, clearclip, kk, naclip, nonly or proxyclip (docs/training_free.md).
+    options = cfg.MODEL.TRAINING_FREE = CfgNode()
+    options.METHOD = "naclip"
+    options.RESIDUAL = False  # add the last block's input to the attention's output
+    options.MLP = False  # let the last block's MLP follow
+    options.GAUSSIAN_STD = 5.0  # of naclip and nonly: standard deviation of the prior, in patches
+    # Of proxyclip: similarities below BETA times their mean are left out, GAMMA is a factor on the others. PROXY is
+    # timm's name of the network whose features are compared, PROXY_WEIGHTS "timm" (downloaded), a file, or "" (random);
+    # MODEL.PIXEL_MEAN and PIXEL_STD are its. PROXY_SIZE are the rows and columns of pixels at which it sees a crop, 0 0
+    # for those at which CLIP does.
+    options.BETA = 1.2
+    options.GAMMA = 3.0
+    options.PROXY = ""
+    options.PROXY_WEIGHTS = "timm"
+    options.PROXY_SIZE = [0, 0]
+    options.LOGIT_SCALE = 40.0  # factor on the cosines in the softmax over all classes
+    # Pixels whose most probable class is less probable than the threshold get the class that is called so, if there is
+    # one; 0 for none.
+    options.BACKGROUND = "background"
+    options.BACKGROUND_THRESHOLD = 0.0
+
+
 def _add_head_keys(cfg: CfgNode) -> None:
     head = cfg.MODEL.SEM_SEG_HEAD
     head.NAME = "CATSegHead"
@@ -239,6 +264,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_SIZE = [640, 640]
     cfg.TEST.SLIDING_KERNEL = 384  # side of a window, in pixels
     cfg.TEST.SLIDING_OVERLAP = 0.333  # share of a window that it has in common with the next one
+    # Average what the windows give with what the whole image gives, squeezed into one window.
+    cfg.TEST.SLIDING_WHOLE_IMAGE = True
     cfg.TEST.IMS_PER_BATCH = 1  # images that a process evaluates at once: their windows share the chunks below
     # Crops that go through CLIP and the backbone at once. 0 is 4 on a CPU and 16 on a GPU.
     cfg.TEST.CROPS_PER_CHUNK = 0

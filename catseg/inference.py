@@ -12,7 +12,7 @@ from catseg.api.result import Result
 from catseg.build import build_model
 from catseg.config import load_config
 from catseg.data.registration import dataset_vocabulary, register_datasets
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 from catseg.vocabulary import Vocabulary, VocabularySource, load_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Predictor:
         return cls(model_from_config(config_file, options, classes))
 
     @property
-    def model(self) -> CATSeg:
+    def model(self) -> OpenVocabularySegmenter:
         """The Detectron2 model, in evaluation mode."""
         return self._model.module
 

@@ -30,6 +30,13 @@ def test_weights_of_a_part_are_not_complete(tmp_path):
     assert not build_model(tiny_config(tmp_path), "")[1]
 
 
+def test_clip_alone_is_complete_with_the_weights_of_clip(tmp_path):
+    torch.save(tiny_model(tmp_path).clip.state_dict(), tmp_path / "clip.pt")
+    for weights, expected in ((str(tmp_path / "clip.pt"), True), ("", False)):
+        cfg = tiny_config(tmp_path, MODEL__META_ARCHITECTURE="TrainingFreeSegmenter", MODEL__CLIP__WEIGHTS=weights)
+        assert build_model(cfg, "")[1] is expected
+
+
 def test_detectron2_builds_the_augmentation_too(tmp_path):
     cfg = tiny_config(tmp_path, TEST__AUG__ENABLED=True, TEST__AUG__MIN_SIZES=(64, 96))
     assert isinstance(build_with_detectron2(cfg).view, AugmentedView)
@@ -39,7 +46,7 @@ def test_detectron2_builds_the_augmentation_too(tmp_path):
     ("key", "value", "message"),
     [
         ("MODEL.META_ARCHITECTURE", "CatSeg", "did you mean CATSeg"),
-        ("MODEL.META_ARCHITECTURE", "PanopticFPN", "expected CATSeg or a subclass"),
+        ("MODEL.META_ARCHITECTURE", "PanopticFPN", "expected CATSeg, TrainingFreeSegmenter or a subclass"),
         ("MODEL.BACKBONE.NAME", "SwinTransformer", "did you mean D2SwinTransformer"),
         ("MODEL.BACKBONE.NAME", "zzz", "there are .*VAN"),
         ("MODEL.SEM_SEG_HEAD.NAME", "CatSegHead", "did you mean CATSegHead"),

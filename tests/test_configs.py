@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -11,11 +12,16 @@ from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from catseg.config import load_config
 from catseg.data.registration import register_datasets
 from catseg.modeling.clip.loading import model_config
+from catseg.modeling.training_free.last_block import METHODS
+from catseg.modeling.tta import view_from_config
 from tests.tiny import option_words, tiny_options
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.name != "base.yaml")
 # One config per backbone; tests/modeling/backbones/test_registry.py builds all sizes.
 DISTINCT = {load_config(path).MODEL.BACKBONE.NAME: path for path in reversed(CONFIGS)}.values()
+
+
+TRAINING_FREE = [path for path in CONFIGS if path.stem.startswith("training_free")]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -39,6 +45,47 @@ def test_config_builds_at_reduced_size_and_runs(path: Path, tmp_path: Path) -> N
     model.set_vocabulary(["sky", "sea"])
     (result,) = model([{"image": torch.randint(256, (3, 30, 40), dtype=torch.uint8)}])
     assert result["sem_seg"].shape == (2, 30, 40)
+
+
+@pytest.mark.parametrize("path", TRAINING_FREE, ids=lambda path: path.stem)
+def test_config_without_training_builds_at_reduced_size_and_runs(path: Path, tmp_path: Path) -> None:
+    full = load_config(path)
+    options = tiny_options(tmp_path)
+    assert full.MODEL.TRAINING_FREE.METHOD in METHODS
+    assert full.MODEL.WEIGHTS == full.MODEL.BACKBONE.NAME == ""
+    if full.MODEL.TRAINING_FREE.PROXY:
+        assert timm.is_model_pretrained(full.MODEL.TRAINING_FREE.PROXY)
+        options |= {"MODEL.TRAINING_FREE.PROXY": "test_vit", "MODEL.TRAINING_FREE.PROXY_WEIGHTS": ""}
+    if full.TEST.SLIDING_WINDOW:  # windows are whole patches
+        patch = model_config(full.MODEL.CLIP.NAME)["vision_cfg"]["patch_size"]
+        assert [full.TEST.SLIDING_KERNEL // patch] * 2 == full.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
+    model = build_model(load_config(path, option_words(options))).eval()
+    model.set_vocabulary(["sky", "sea"])
+    (result,) = model([{"image": torch.randint(256, (3, 30, 40), dtype=torch.uint8)}])
+    torch.testing.assert_close(result["sem_seg"].sum(dim=0), torch.ones(30, 40))
+
+
+@pytest.mark.parametrize(
+    ("setting", "resolution", "kernel", "stride", "scale"),
+    [
+        ("naclip", 336, 224, 112, 40),
+        ("sclip", 336, 224, 112, 40),
+        ("clearclip", 448, 448, 224, 50),
+        ("proxyclip", 336, 336, 112, 40),
+    ],
+)
+def test_published_settings_without_training(
+    setting: str, resolution: int, kernel: int, stride: int, scale: float
+) -> None:
+    cfg = load_config(f"configs/training_free_{setting}.yaml")
+    assert (resolution, 2048) == (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    view = view_from_config(cfg)
+    assert view.starts(3 * kernel)[:2] == [0, stride]
+    assert (view.kernel, view.whole_image, view.size) == (kernel, False, (0, 0))
+    options = cfg.MODEL.TRAINING_FREE
+    assert (setting, scale) == (options.METHOD, options.LOGIT_SCALE)
+    assert ((True, True) if setting == "sclip" else (False, False)) == (options.RESIDUAL, options.MLP)
+    assert cfg.MODEL.CLIP.TEMPLATES == "imagenet"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ MISUSE = {
     "modeling/layers/deformable_attention.py": 1,
     "modeling/network.py": 1,
     "modeling/sliding_window.py": 1,
+    "modeling/training_free/last_block.py": 1,
+    "modeling/training_free/segmenter.py": 1,
     "modeling/tta.py": 1,
     "visualization/canvas.py": 3,
     "visualization/heatmap.py": 1,

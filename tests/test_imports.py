@@ -1,9 +1,9 @@
 """The dependency rule between the folders of catseg, read off the source code.
 
 `modeling.layers` knows none of the rest. The parts of the network may use it, and never each other: only
-`modeling.network`, with the help of `modeling.execution`, joins them. `data`, `modeling`, `evaluation` and
-`visualization` meet in dictionaries, tensors and lists of names and never import one another. Leaves may be imported by
-all, and import only leaves.
+`modeling.network` and `modeling.training_free` join them, with the help of `modeling.execution` and the like. `data`,
+`modeling`, `evaluation` and `visualization` meet in dictionaries, tensors and lists of names and never import one
+another. Leaves may be imported by all, and import only leaves.
 """
 
 import ast
@@ -39,6 +39,10 @@ LEAVES = {
     "weight_files",
 }
 PARTS = {f"modeling.{name}" for name in ("backbones", "clip", "aggregation", "losses", "sliding_window")}
+# What joins parts may use beside them.
+JOINTS = {f"modeling.{name}" for name in ("layers", "execution", "image_logits", "segmenter", "tta")}
+# What the rest of the package sees of the network.
+NETWORKS = {f"modeling.{name}" for name in ("layers", "image_logits", "segmenter", "meta_arch", "training_free")}
 AREAS = {"data", "modeling", "evaluation", "visualization"}
 TOP = {
     "api",
@@ -66,20 +70,22 @@ ALLOWED: dict[str, set[str]] = {
     **{part: {"modeling.layers"} for part in PARTS},
     "modeling.execution": {"modeling.aggregation", "modeling.layers"},
     "modeling.image_logits": {"modeling.layers", "modeling.sliding_window"},
-    "modeling.network": {"modeling.layers", "modeling.execution", "modeling.tta", *PARTS},
-    "modeling.meta_arch": {"modeling.layers", "modeling.image_logits", "modeling.network", *PARTS},
+    "modeling.segmenter": {"modeling.layers", "modeling.clip", "modeling.image_logits", "modeling.sliding_window"},
+    "modeling.network": {*JOINTS, *PARTS},
+    "modeling.meta_arch": {"modeling.network", *PARTS},
+    "modeling.training_free": {*JOINTS, "modeling.backbones", "modeling.clip", "modeling.sliding_window"},
     "modeling.tta": {"modeling.sliding_window"},
-    "modeling": {"modeling.layers", "modeling.meta_arch", *PARTS},
+    "modeling": {"modeling.layers", "modeling.meta_arch", "modeling.training_free", *PARTS},
     "data": set(),
     "evaluation": set(),
     "visualization": set(),
     "catseg": {"api", "config"},
-    **{name: {*TOP, *AREAS, *PARTS, "modeling.layers", "modeling.image_logits", "modeling.meta_arch"} for name in TOP},
+    **{name: {*TOP, *AREAS, *PARTS, *NETWORKS} for name in TOP},
 }
 ALLOWED["api"] |= {"modeling.execution"}
 ALLOWED["config"] = {"modeling"}  # when it is called, to register the network
 ALLOWED["__main__"] = {"cli"}
-ALLOWED["build"] = {"checkpoint", "modeling.execution", "modeling.meta_arch"}
+ALLOWED["build"] = {"checkpoint", "modeling.execution", "modeling.segmenter", "modeling.meta_arch"}
 ALLOWED["checkpoint"] -= {"build", "engine", "inference", *COMMANDS}
 ALLOWED["engine"] -= {"inference", *COMMANDS}
 ALLOWED["inference"] -= COMMANDS

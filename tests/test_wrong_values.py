@@ -47,6 +47,20 @@ OF_MODELS: list[tuple[str, Any]] = [
     *(("TEST.SLIDING_KERNEL", value) for value in (0, 1, HUGE)),
     *(("TEST.SLIDING_OVERLAP", value) for value in (-0.1, 1.0, NAN)),
 ]  # fmt: skip
+OF_CLIP_ALONE: list[tuple[str, Any]] = [
+    *(("METHOD", value) for value in ("", "zzz", "proxyclip")),
+    *((key, value) for key in ("GAUSSIAN_STD", "GAMMA", "LOGIT_SCALE") for value in (0.0, -1.0, NAN, INFINITE)),
+    *(("BETA", value) for value in (-0.1, NAN, INFINITE)),
+    *(("BACKGROUND_THRESHOLD", value) for value in (-0.1, 1.0, NAN)),
+    ("PROXY", "vit_base_patch8_224.dino"),  # of a method that has none
+]
+OF_PROXY: list[tuple[str, Any]] = [
+    ("RESIDUAL", True),
+    ("MLP", True),
+    ("PROXY", "zzz"),
+    ("PROXY_WEIGHTS", "zzz"),
+    *(("PROXY_SIZE", value) for value in ([64], [64, 64, 64], [-1, 64], [HUGE, HUGE])),
+]
 OF_TRAINING: list[tuple[str, Any]] = [
     *(("INPUT.MIN_SIZE_TRAIN", value) for value in ((), (-1,))),
     *(("INPUT.MAX_SIZE_TRAIN", value) for value in (0, -1)),
@@ -104,6 +118,26 @@ def test_a_model_names_what_it_cannot_be_built_of(tmp_path: Path, key: str, valu
     with pytest.raises(InputError) as raised:
         build_model(changed(tmp_path, key, value), "")
     assert key.rpartition(".")[2] in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value"),
+    [
+        *(("naclip", *pair) for pair in OF_CLIP_ALONE),
+        *(("proxyclip", *pair) for pair in OF_PROXY),
+    ],
+    ids=str,
+)
+def test_clip_alone_names_what_it_cannot_be_built_of(tmp_path: Path, method: str, key: str, value: Any) -> None:
+    cfg = changed(tmp_path, "MODEL.META_ARCHITECTURE", "TrainingFreeSegmenter")
+    options = cfg.MODEL.TRAINING_FREE
+    options.METHOD, options.PROXY, options.PROXY_WEIGHTS = method, "test_vit" * (method == "proxyclip"), ""
+    assert key in options
+    options[key] = value
+    with pytest.raises((InputError, FileNotFoundError)) as raised:
+        build_model(cfg, "")
+    assert key in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

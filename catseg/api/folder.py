@@ -64,7 +64,7 @@ def portable_config(config: CfgNode, context: Vocabulary | None) -> CfgNode:
     """Return a config without what exists on this machine alone: weights, CLIP's file, and data sets."""
     portable = config.clone()
     portable.defrost()
-    portable.MODEL.WEIGHTS = portable.MODEL.CLIP.WEIGHTS = ""
+    portable.MODEL.WEIGHTS = portable.MODEL.CLIP.WEIGHTS = portable.MODEL.TRAINING_FREE.PROXY_WEIGHTS = ""
     if Path(portable.MODEL.CLIP.NAME).is_file():
         portable.MODEL.CLIP.NAME = CLIP_FILE  # which `catseg.load` looks for beside the config
     portable.DATASETS.CONTEXT_CLASSES = "" if context is None else typed_line(context)

@@ -33,7 +33,8 @@ def load(
 
     Args:
         model: a published name such as "v2-large" (`catseg.models()` lists them), "shapes", "CONFIG.yaml:WEIGHTS", the
-            folder of a training run or of `save_pretrained`, or "hf://OWNER/REPO".
+            folder of a training run or of `save_pretrained`, "hf://OWNER/REPO", or, for CLIP alone,
+            "training-free:CLIP/WEIGHTS", such as "training-free:ViT-B-16-quickgelu/openai".
         device: as torch names it; by default a GPU where there is one.
         dtype: computing type, "float32", "bfloat16" or "float16"; by default that of the config.
         compile: whether to compile the repeated blocks, each when it is first used.

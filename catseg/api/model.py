@@ -20,7 +20,7 @@ from catseg.data.inference_sample import inference_resize
 from catseg.errors import InputError
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.execution import chunk_sizes_from_config, dtype_from_config, dtype_name
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 from catseg.vocabulary import VocabularySource, load_vocabulary
 
 READING_THREADS = 2
@@ -44,7 +44,7 @@ class CATSegModel:
 
     def __init__(
         self,
-        module: CATSeg,
+        module: OpenVocabularySegmenter,
         config: CfgNode,
         *,
         name: str = "",

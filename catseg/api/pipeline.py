@@ -21,7 +21,7 @@ from catseg.console import one_line, shows_traceback
 from catseg.data.inference_sample import inference_sample
 from catseg.errors import InputError
 from catseg.modeling.image_logits import ImageFeatures, ImageLogits
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Pipeline:
         resize: what images go through first, see `catseg.data.inference_sample`.
     """
 
-    def __init__(self, module: CATSeg, resize: T.AugmentationList) -> None:
+    def __init__(self, module: OpenVocabularySegmenter, resize: T.AugmentationList) -> None:
         self.module = module
         self._resize = resize
         self.lock = threading.Lock()  # the module has one vocabulary at a time
@@ -142,7 +142,7 @@ class Pipeline:
         return Result(names=request.names, source=item.source.path, found=found)
 
     def _found(self, image: NDArray[np.uint8], logits: ImageLogits, request: Request) -> Found:
-        logits = replace(logits, logits=logits.logits[:, : request.classes])
+        logits = logits.of_first(request.classes)
         found = self.module.label_image(logits)
         labels, scores = found["labels"].to(torch.int32), found["scores"].float()
         has_background = len(request.names) > request.classes

@@ -16,8 +16,10 @@ from catseg.checkpoint.hub import SCHEME
 from catseg.checkpoint.sources import PUBLISHED, PUBLISHED_SCHEME
 from catseg.config import shipped_config
 from catseg.errors import InputError
+from catseg.modeling.clip.loading import is_clip_name, vision_sizes
 
 SHAPES = "shapes"
+TRAINING_FREE = "training-free:"
 
 _PARAMETERS = {"v1-base": 181, "v1-large": 490, "v1-huge": 1049, "v1-giant": 2603, "v2-base": 154, "v2-large": 434}
 _OWN_MODEL = re.compile(r"(?:(?P<name>[^=/]+)=)?(?P<config>.+?\.ya?ml)(?::(?P<weights>.+))?")
@@ -62,17 +64,19 @@ class NamedModel:
         config_file: that describes it.
         weights: what MODEL.WEIGHTS is set to; None leaves that of the config.
         clip: the file that describes CLIP; None leaves what the config says.
+        settings: further config keys and their values.
     """
 
     name: str
     config_file: Path
     weights: str | None
     clip: Path | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def options(self) -> list[str]:
-        """Config overrides that choose the weights, and the file that describes CLIP."""
-        chosen = {"MODEL.WEIGHTS": self.weights, "MODEL.CLIP.NAME": self.clip}
+        """Config overrides that choose the weights, and the file that describes CLIP, with all further settings."""
+        chosen = {"MODEL.WEIGHTS": self.weights, "MODEL.CLIP.NAME": self.clip, **dict(self.settings)}
         return [str(word) for pair in chosen.items() if pair[1] is not None for word in pair]
 
     @property
@@ -121,8 +125,9 @@ def find_model(word: str) -> NamedModel:
 
     Args:
         word: the name of a published model or "shapes"; `[NAME=]CONFIG.yaml[:WEIGHTS]`; a folder that holds
-            `config.yaml` and weights, as a training run or `CATSegModel.save_pretrained` leaves it; or
-            `hf://OWNER/REPO[@REVISION]`, such a folder on the Hugging Face hub.
+            `config.yaml` and weights, as a training run or `CATSegModel.save_pretrained` leaves it;
+            `hf://OWNER/REPO[@REVISION]`, such a folder on the Hugging Face hub; or `training-free:CLIP/WEIGHTS`, a CLIP
+            model and its weights, as MODEL.CLIP.NAME and MODEL.CLIP.WEIGHTS have them, by NACLIP.
 
     Raises:
         FileNotFoundError: if the folder or repository lacks a file, or "shapes" was not trained.
@@ -135,6 +140,8 @@ def find_model(word: str) -> NamedModel:
         return _shapes()
     if _HUB_MODEL.fullmatch(word):
         return _from_hub(word)
+    if word.startswith(TRAINING_FREE):
+        return _training_free(word)
     folder = Path(word).expanduser()
     if folder.is_dir():
         return _in_folder(folder.resolve().name, folder)
@@ -142,7 +149,8 @@ def find_model(word: str) -> NamedModel:
     if own is None:
         raise InputError(
             f"no model is called {word!r}; {_suggest(word, [*PUBLISHED, SHAPES])}; a model of your own is given as "
-            "CONFIG.yaml:WEIGHTS, or as a folder that holds config.yaml and weights"
+            "CONFIG.yaml:WEIGHTS, or as a folder that holds config.yaml and weights, and CLIP alone as "
+            f"{TRAINING_FREE}CLIP/WEIGHTS"
         )
     config = Path(own["config"]).expanduser()
     if not config.is_file():
@@ -187,6 +195,29 @@ def _from_hub(word: str) -> NamedModel:
         raise FileNotFoundError(f"cannot get {word} from the Hugging Face hub: {error}") from error
     at = f"@{revision}" * bool(revision)
     return NamedModel(repo, config, f"{SCHEME}{repo}{at}/{WEIGHTS_FILE}", clip)
+
+
+def _training_free(word: str) -> NamedModel:
+    """CLIP alone, looking at windows of the size that it was trained with, on images half as large again."""
+    parts = word.removeprefix(TRAINING_FREE).split("/")
+    names = ["/".join(parts[:count]) for count in range(1, len(parts))]
+    clip = next((name for name in names if is_clip_name(name)), None)
+    weights = "" if clip is None else word.removeprefix(f"{TRAINING_FREE}{clip}/")
+    if clip is None or not weights:
+        raise InputError(
+            f"{word!r} names no CLIP model and weights: expected {TRAINING_FREE}CLIP/WEIGHTS, such as "
+            f"{TRAINING_FREE}ViT-B-16-quickgelu/openai: a model of open_clip or a .json file, and a tag or a file"
+        )
+    sizes = vision_sizes(clip)
+    side, patch = sizes.image, sizes.patch
+    settings = {
+        "MODEL.CLIP.NAME": clip,
+        "MODEL.CLIP.WEIGHTS": weights,
+        "MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION": f"[{side // patch}, {side // patch}]",
+        "INPUT.MIN_SIZE_TEST": f"{side + side // 2}",
+        "TEST.SLIDING_KERNEL": f"{side}",
+    }
+    return NamedModel(word, shipped_config("training_free_naclip"), None, settings=tuple(settings.items()))
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

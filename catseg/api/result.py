@@ -51,7 +51,8 @@ class Result:
 
     Scores are probabilities of each class by itself, the sigmoid of its logit, averaged over the windows: they do not
     add up to 1. The network computes them in the light of all classes that it is asked for, those of the context
-    included, so that they are to be compared within one vocabulary.
+    included, so that they are to be compared within one vocabulary. Those of CLIP without training do add up to 1, over
+    all classes that it is asked for.
 
     Attributes:
         names: the classes that were looked for: a tuple of their names, which knows their synonyms.

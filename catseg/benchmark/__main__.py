@@ -38,7 +38,7 @@ _EPILOG = f"""\
 models:
   {", ".join(MODELS)}: as published, downloaded on first use
   all: all of these
-  [NAME=]CONFIG.yaml[:WEIGHTS]: your own; NAME is what tables call it
+  [NAME=]CONFIG.yaml[:WEIGHTS]: your own, NAME is what tables call it; training-free:CLIP/WEIGHTS: CLIP alone
 
 data sets:
   {", ".join(BENCHMARKS)}: as papers call them
@@ -143,7 +143,7 @@ class Benchmark:
 
     def _options(self, pair: Pair) -> list[str]:
         own = ["DATASETS.TEST", f"('{pair.dataset}',)", "OUTPUT_DIR", str(pair_folder(self.args.output, pair))]
-        return [*self.args.opts, *pair.model.options, *own, *self._names(pair)]
+        return [*pair.model.options, *self.args.opts, *own, *self._names(pair)]
 
     def _names(self, pair: Pair) -> list[str]:
         """Leave the class names of a config to the data sets that it tests on: it may be evaluated on any other."""

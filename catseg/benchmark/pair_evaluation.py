@@ -31,7 +31,8 @@ from catseg.errors import InputError
 from catseg.evaluation.confusion import describe_classes, find_confusions, overall_metrics
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.clip.loading import find_weights
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 WORST_IMAGES = 6
 WORST_CONFUSIONS = 20
@@ -41,9 +42,9 @@ class LastModel:
     """Builds models, and keeps the last one for the data sets that follow."""
 
     def __init__(self) -> None:
-        self._kept: tuple[NamedModel, CATSeg] | None = None
+        self._kept: tuple[NamedModel, OpenVocabularySegmenter] | None = None
 
-    def get(self, cfg: CfgNode, model: NamedModel) -> CATSeg:
+    def get(self, cfg: CfgNode, model: NamedModel) -> OpenVocabularySegmenter:
         """Build a model and load its weights, unless it was the last one.
 
         Args:
@@ -103,7 +104,7 @@ def evaluate_pair(cfg: CfgNode, pair: Pair, settings: Mapping[str, Any], folder:
                 "classes": describe_classes(matrix, names),
                 "confusions": find_confusions(matrix, names, WORST_CONFUSIONS),
                 "worst": draw_images(folder, worst, names, prefix="worst"),
-                "weights": {"name": cfg.MODEL.WEIGHTS, "sha256": _sha256(fetch(cfg.MODEL.WEIGHTS))},
+                "weights": _describe_weights(cfg),
                 "seconds": seconds,
                 "measured": _describe_run(cfg),
             },
@@ -116,7 +117,7 @@ def _scored_names(vocabulary: Sequence[str], scored: Sequence[str]) -> list[str]
     return list(vocabulary) if len(scored) == len(vocabulary) else [*vocabulary[: len(scored) - 1], scored[-1]]
 
 
-def _build(cfg: CfgNode) -> CATSeg:
+def _build(cfg: CfgNode) -> OpenVocabularySegmenter:
     model, trained = build_model(cfg, cfg.MODEL.WEIGHTS)
     if not trained:
         raise InputError(
@@ -124,6 +125,14 @@ def _build(cfg: CfgNode) -> CATSeg:
             "give a checkpoint, as CONFIG.yaml:WEIGHTS"
         )
     return model
+
+
+def _describe_weights(cfg: CfgNode) -> dict[str, str]:
+    """Name and hash the weights, or those of CLIP where a model has no others."""
+    if cfg.MODEL.WEIGHTS:
+        return {"name": cfg.MODEL.WEIGHTS, "sha256": _sha256(fetch(cfg.MODEL.WEIGHTS))}
+    clip = find_weights(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.WEIGHTS)
+    return {"name": cfg.MODEL.CLIP.WEIGHTS, "sha256": "" if clip is None else _sha256(clip)}
 
 
 @functools.cache

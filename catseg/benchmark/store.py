@@ -25,7 +25,10 @@ _VERSION = 2  # of what is evaluated and kept: records of another one are made a
 # What changes neither the network nor how images go through it. The checkpoint replaces CLIP's first weights.
 _NO_MATTER = ("WEIGHTS", "DEVICE", "COMPILE", "ACTIVATION_CHECKPOINTING", "CLIP.WEIGHTS", "CLIP.TEXT_CACHE")
 _INPUT_KEYS = ("MIN_SIZE_TEST", "MAX_SIZE_TEST")
-_TEST_KEYS = ("SLIDING_WINDOW", "SLIDING_SIZE", "SLIDING_KERNEL", "SLIDING_OVERLAP", "AUG", "MAX_CLASSES", "DTYPE")
+_TEST_KEYS = (
+    *(f"SLIDING_{name}" for name in ("WINDOW", "SIZE", "KERNEL", "OVERLAP", "WHOLE_IMAGE")),
+    *("AUG", "MAX_CLASSES", "DTYPE"),
+)
 
 
 def pair_folder(output: Path, pair: Pair) -> Path:
@@ -64,7 +67,7 @@ def describe_settings(cfg: CfgNode, records: Sequence[Mapping[str, Any]], classe
         "model": model,
         "input": {key: cfg.INPUT[key] for key in _INPUT_KEYS},
         "test": {key: cfg.TEST[key] for key in _TEST_KEYS},
-        "weights": _describe_weights(cfg.MODEL.WEIGHTS),
+        "weights": _describe_weights(cfg.MODEL.WEIGHTS or cfg.MODEL.CLIP.WEIGHTS),
         "images": len(records),
         "files": _digest(files),
         "classes": _digest(list(classes)),
@@ -101,9 +104,9 @@ def _describe_weights(weights: str) -> dict[str, Any]:
     source = hub_file(weights)
     if source is not None:
         return {"name": weights, "commit": kept_commit(source)}
-    if not weights:
-        return {"name": ""}
     path = fetch(weights) if "://" in weights else Path(weights)
+    if path.name == weights and not path.suffix and not path.is_file():
+        return {"name": weights}  # a tag of open_clip, which stands for one file, or nothing
     try:
         state = path.stat()
     except OSError:

@@ -72,8 +72,8 @@ class Setting:
 
 MODEL = Setting(
     "model",
-    "name of a published model (`catseg models` lists them), shapes, CONFIG.yaml:WEIGHTS, the folder of a run, or "
-    "hf://OWNER/REPO",
+    "name of a published model (`catseg models` lists them), shapes, CONFIG.yaml:WEIGHTS, the folder of a run, "
+    "hf://OWNER/REPO, or training-free:CLIP/WEIGHTS",
     short="-m",
 )
 DEVICE = Setting("device", "such as cpu, cuda, cuda:1 or mps; default: a GPU where there is one")

@@ -17,7 +17,7 @@ from catseg.engine.launch import launch, run_joined
 from catseg.engine.setup import argument_parser, setup, start_process, starting_weights
 from catseg.engine.started_processes import Meeting, StartedProcess, started_process
 from catseg.engine.trainer import Trainer
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 COMMAND = "train_net.py"
 
@@ -108,12 +108,14 @@ def run(cfg: CfgNode, args: argparse.Namespace, command: str = COMMAND) -> None:
         start_process(cfg, args)
         if args.eval_only:
             weights = starting_weights(cfg, args)
-            evaluate(cfg, load_model(cfg, weights), weights=weights or "random weights")
+            model = load_model(cfg, weights)
+            initial = f"CLIP's, {cfg.MODEL.CLIP.WEIGHTS}" if model.pretrained else "random weights"
+            evaluate(cfg, model, weights=weights or initial)
         else:
             start_training(cfg, args).train()
 
 
-def load_model(cfg: CfgNode, weights: str) -> CATSeg:
+def load_model(cfg: CfgNode, weights: str) -> OpenVocabularySegmenter:
     """Build the model that is evaluated, and say so if the weights do not fill it.
 
     Args:

@@ -30,7 +30,7 @@ from catseg.errors import InputError
 from catseg.evaluation.confusion import overall_metrics, scores
 from catseg.evaluation.overlapped import OverlappedEvaluator
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator, Watch
-from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 from catseg.visualization import overlay
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class LabelPredictor(nn.Module):
         model: what to ask for labels.
     """
 
-    def __init__(self, model: CATSeg) -> None:
+    def __init__(self, model: OpenVocabularySegmenter) -> None:
         super().__init__()
         self.model = model
         self.training = model.training  # what Detectron2 restores after inference
@@ -133,7 +133,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, watch: Watch | None = None)
     )
 
 
-def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
+def evaluate(cfg: CfgNode, model: OpenVocabularySegmenter, *, weights: str) -> Results:
     """Evaluate as `evaluate_datasets` does, and write `eval_report.html` to OUTPUT_DIR as well."""
     start = time.perf_counter()
     results = evaluate_datasets(cfg, model, weights=weights)
@@ -142,7 +142,7 @@ def evaluate(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
     return results
 
 
-def evaluate_datasets(cfg: CfgNode, model: CATSeg, *, weights: str) -> Results:
+def evaluate_datasets(cfg: CfgNode, model: OpenVocabularySegmenter, *, weights: str) -> Results:
     """Evaluate on every dataset of DATASETS.TEST, with its own class names or those of DATASETS.TEST_CLASSES.
 
     The main process writes `results.json` and `results.md` to OUTPUT_DIR.

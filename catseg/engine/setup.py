@@ -15,7 +15,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from catseg import __version__
-from catseg.build import check_names, usable_device
+from catseg.build import check_names, check_trains, usable_device
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, forget_read_ahead, last_checkpoint, require_file
 from catseg.checkpoint.sources import fetch, hub_file
@@ -209,6 +209,7 @@ def _check_values(cfg: CfgNode, *, training: bool, processes: int) -> None:
     """Check the values that are used later, by the functions that those have for it who use them."""
     check_evaluation(cfg)
     if training:
+        check_trains(cfg)
         check_schedule(cfg)
         check_optimizer(cfg)
         step_options(cfg)

@@ -3,7 +3,7 @@
 import logging
 import weakref
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from catseg.build import build_network
+from catseg.build import build_network, check_trains
 from catseg.checkpoint.checkpointer import Checkpointer
 from catseg.console import INTERRUPTED
 from catseg.data.registration import dataset_vocabulary
@@ -31,6 +31,7 @@ from catseg.engine.training_step import TrainingStep, step_options
 from catseg.engine.wandb_writer import WandbWriter
 from catseg.errors import NotFiniteError, RunError
 from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> CATSeg:
         """Build the model with its initial weights, see `catseg.build.build_network`."""
-        return build_network(cfg)
+        check_trains(cfg)
+        return cast(CATSeg, build_network(cfg))
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -199,7 +201,7 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: CATSeg, evaluators: None = None) -> dict[str, Any]:
+    def test(cls, cfg: CfgNode, model: OpenVocabularySegmenter, evaluators: None = None) -> dict[str, Any]:
         """Evaluate a model on DATASETS.TEST.
 
         Returns:

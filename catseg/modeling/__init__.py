@@ -2,5 +2,6 @@
 
 from catseg.modeling import aggregation, backbones
 from catseg.modeling.meta_arch import CATSeg
+from catseg.modeling.training_free.segmenter import TrainingFreeSegmenter
 
-__all__ = ["CATSeg", "aggregation", "backbones"]
+__all__ = ["CATSeg", "TrainingFreeSegmenter", "aggregation", "backbones"]

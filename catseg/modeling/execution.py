@@ -7,6 +7,7 @@ from itertools import chain
 import torch
 from detectron2.config import CfgNode
 from open_clip.transformer import ResidualAttentionBlock
+from timm.models.eva import EvaBlock
 from torch import nn
 
 from catseg.config_checks import pair
@@ -20,7 +21,12 @@ logger = logging.getLogger(__name__)
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 REFERENCE_CELLS = 24 * 24  # of the published models' cost maps
 SHAPES_COMPILED = 64  # of each kind of block; a vocabulary brings up to four
-REPEATED = (ResidualAttentionBlock, GuidedSwinBlock, GuidedUpsampling)  # few shapes, many calls: compiling pays
+REPEATED = (
+    ResidualAttentionBlock,
+    EvaBlock,
+    GuidedSwinBlock,
+    GuidedUpsampling,
+)  # few shapes, many calls: compiling pays
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:

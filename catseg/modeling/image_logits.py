@@ -1,7 +1,8 @@
 """What the network says of one image: the logits of its crops, and full-size probabilities merged from them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,19 +10,22 @@ from torch import Tensor
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.sliding_window import View, merge_in_chunks
 
+# Dense CLIP features, and guidance maps by name, of some crops.
+CropFeatures: TypeAlias = tuple[Tensor, dict[str, Tensor]]
+
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
     """What the network computes of an image before it knows any class name.
 
     Attributes:
-        chunks: dense CLIP features `(B, 1 + H * W, C)` and guidance maps by name, of B crops at a time.
+        chunks: of B crops at a time.
         image_size: rows and columns of the image that was split into the crops.
         output_size: rows and columns of the result.
         file_name: of the image, as messages name it; "" if there is none.
     """
 
-    chunks: tuple[tuple[Tensor, dict[str, Tensor]], ...]
+    chunks: tuple[CropFeatures, ...]
     image_size: tuple[int, int]
     output_size: tuple[int, int]
     file_name: str = ""
@@ -46,6 +50,10 @@ class ImageLogits:
     image_size: tuple[int, int]
     output_size: tuple[int, int]
     file_name: str = ""
+
+    def of_first(self, classes: int) -> Self:
+        """The same for the first classes alone; the others are part of no result."""
+        return replace(self, logits=self.logits[:, :classes])
 
     @torch.no_grad()
     def class_probabilities(self, place: int) -> Tensor:

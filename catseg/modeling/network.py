@@ -5,7 +5,6 @@ the parts.
 Shapes: B crops, T classes, P prompt templates, C joint embedding width, H x W cost resolution.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -21,16 +20,17 @@ from catseg.modeling.clip.image_encoder import DenseImageEncoder
 from catseg.modeling.clip.parts import clip_parts_from_config
 from catseg.modeling.clip.text_encoder import TextEncoder
 from catseg.modeling.execution import chunk_sizes_from_config, compile_blocks, dtype_from_config
+from catseg.modeling.image_logits import CropFeatures
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.layers.images import ImageInput
-from catseg.modeling.layers.running_statistics import FrozenStatistics
+from catseg.modeling.segmenter import OpenVocabularySegmenter
 from catseg.modeling.sliding_window import View
 from catseg.modeling.tta import view_from_config
 
 COARSEST_STRIDE = 16  # pixels of the backbone's input per cell of the cost volume
 
 
-class CATSegNetwork(FrozenStatistics):
+class CATSegNetwork(OpenVocabularySegmenter):
     """The parts of CAT-Seg and how they are joined. `catseg.modeling.meta_arch.CATSeg` adds images and class names."""
 
     @configurable
@@ -113,7 +113,7 @@ class CATSegNetwork(FrozenStatistics):
         sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(head.NAME)(
             cfg,
             guide.output_shape(),
-            text_dim=parts["clip"].visual.output_dim,
+            text_dim=parts["image_encoder"].output_dim,
             num_templates=len(parts["text_encoder"].templates),
         )
         return {
@@ -134,25 +134,16 @@ class CATSegNetwork(FrozenStatistics):
             "compiled": cfg.MODEL.COMPILE,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-        return self.clip_input.mean.device
-
-    def logits(self, crops: Tensor, text_features: Tensor) -> Tensor:
-        """Run the network on crops.
+    def head_logits(self, image_features: CropFeatures, text_features: Tensor) -> Tensor:
+        """Run the head on what `image_features` returns.
 
         Args:
-            crops: RGB, `(B, 3, h, w)`, 0..255; resized to what backbone and CLIP expect.
+            image_features: of B crops.
             text_features: `(T, P, C)`, L2-normalised.
 
         Returns:
             `(B, T, 4 * H, 4 * W)` for a decoder with two upsamplings.
         """
-        return self.head_logits(self.image_features(crops), text_features)
-
-    def head_logits(self, image_features: tuple[Tensor, dict[str, Tensor]], text_features: Tensor) -> Tensor:
-        """Run the head on what `image_features` returns; arguments and result as those of `logits`."""
         dense, maps = image_features
         dense = dense[:, 1:].unflatten(1, self.image_encoder.grid)
         return self.sem_seg_head(dense, maps, text_features, class_maps_per_chunk=self.chunk_sizes.class_maps)
@@ -161,7 +152,7 @@ class CATSegNetwork(FrozenStatistics):
         """Encode crops `(B, 3, h, w)` by CLIP: class token and patches, `(B, 1 + H * W, C)`."""
         return self.image_encoder(self.clip_input(crops))
 
-    def image_features(self, crops: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def image_features(self, crops: Tensor) -> CropFeatures:
         """Compute `dense_features` of crops `(B, 3, h, w)`, and their guidance maps by name."""
         if self.backbone is not None:
             return self.dense_features(crops), self.backbone(self.backbone_input(crops))
@@ -169,9 +160,3 @@ class CATSegNetwork(FrozenStatistics):
         dense, tokens = self.image_encoder.encode(self.clip_input(crops), blocks=pyramid.blocks)
         grid = dense[:, 1:].transpose(1, 2).unflatten(2, self.image_encoder.grid)
         return dense, pyramid(grid, tokens)
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Autocast to `test_dtype`; for float32, the autocast of the caller stays in force."""
-        if self.test_dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.test_dtype)

@@ -5,10 +5,10 @@ Shapes: N windows, T classes, h x w logits of a crop, k the side of a window in 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,9 +17,12 @@ from catseg.errors import InputError
 from catseg.modeling.layers.chunking import ChunkSizes
 from catseg.modeling.layers.images import resize
 
+# Makes scores of the logits of a crop, before they are averaged with those of others; of the same shape.
+Scoring: TypeAlias = Callable[[Tensor], Tensor]
+
 
 class View(Protocol):
-    """Cuts images and merges the logits of the cuts."""
+    """Cuts images and merges the logits of the cuts, which it makes scores of: probabilities, by default."""
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns at which an image of `image_size` is cut and merged."""
@@ -30,12 +33,19 @@ class View(Protocol):
         ...
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
-        """Turn the crops' logits `(N, T, h, w)` into probabilities `(T, *output_size)`."""
+        """Turn the crops' logits `(N, T, h, w)` into scores `(T, *output_size)`."""
         ...
 
 
+@dataclass(frozen=True)
 class WholeImage:
-    """The image squeezed into one crop."""
+    """The image squeezed into one crop.
+
+    Attributes:
+        scoring: makes scores of logits.
+    """
+
+    scoring: Scoring = torch.sigmoid
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """The image's own."""
@@ -46,8 +56,8 @@ class WholeImage:
         return [image]
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
-        """Probabilities `(T, *output_size)` from logits `(1, T, h, w)`: sigmoid, then bilinear resizing."""
-        return resize(logits.sigmoid(), output_size)[0]
+        """Scores `(T, *output_size)` from logits `(1, T, h, w)`: `scoring`, then bilinear resizing."""
+        return resize(self.scoring(logits), output_size)[0]
 
 
 @dataclass(frozen=True)
@@ -62,11 +72,15 @@ class SlidingWindow:
         overlap: share of a window that it has in common with the next one, 0 <= overlap < 1.
         size: rows and columns the image is resized to first; `(0, 0)` keeps the image's own, enlarged with its
             aspect kept where a side is shorter than a window.
+        whole_image: whether the whole image is looked at as well.
+        scoring: makes scores of logits.
     """
 
     kernel: int = 384
     overlap: float = 0.333
     size: tuple[int, int] = (640, 640)
+    whole_image: bool = True
+    scoring: Scoring = torch.sigmoid
 
     def __post_init__(self) -> None:
         if self.kernel < 1 or not 0 <= self.overlap < 1:
@@ -98,6 +112,10 @@ class SlidingWindow:
             for left in self.starts(width)
         ]
 
+    def crop_count(self, image_size: tuple[int, int]) -> int:
+        """Number of crops of an image of `image_size`, the one of the whole image included."""
+        return len(self.windows(image_size)) + self.whole_image
+
     def coverage(self, image_size: tuple[int, int]) -> Tensor:
         """Count the windows that cover each pixel of the working size: `(H, W)`, at least 1 everywhere."""
         count = torch.zeros(self.working_size(image_size))
@@ -106,39 +124,42 @@ class SlidingWindow:
         return count
 
     def split(self, image: Tensor) -> list[Tensor]:
-        """Cut an image `(3, H, W)` into windows `(3, k, k)`, row by row; the whole image, resized, comes last."""
+        """Cut an image `(3, H, W)` into windows `(3, k, k)`, row by row; the whole image, resized, may come last."""
         image_size = (image.shape[-2], image.shape[-1])
         resized = resize(image[None], self.working_size(image_size))[0]
         crops = [resized[:, rows, columns] for rows, columns in self.windows(image_size)]
-        return [*crops, resize(image[None], (self.kernel, self.kernel))[0]]
+        return [*crops, resize(image[None], (self.kernel, self.kernel))[0]] if self.whole_image else crops
 
     def merge(self, logits: Tensor, image_size: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
         """Merge the crops of one image.
 
         Args:
-            logits: `(N + 1, T, h, w)`, in the order of `split`.
+            logits: `(N + 1, T, h, w)`, or `(N, T, h, w)` without the whole image, in the order of `split`.
             image_size: rows and columns of the image that was split.
             output_size: rows and columns wanted.
 
         Returns:
-            Probabilities `(T, *output_size)`, 0..1.
+            Scores `(T, *output_size)`: probabilities, 0..1, where `scoring` gives such.
 
         Raises:
             ValueError: if the number of crops is not that of `split`.
         """
         windows = self.windows(image_size)
-        if len(logits) != len(windows) + 1:
-            raise ValueError(f"expected logits of {len(windows)} windows and the whole image, got {len(logits)}")
+        if len(logits) != self.crop_count(image_size):
+            whole = " and the whole image" * self.whole_image
+            raise ValueError(f"expected logits of {len(windows)} windows{whole}, got {len(logits)}")
         size = self.working_size(image_size)
         total = logits.new_zeros(logits.shape[1], *size)
-        for crop, (rows, columns) in zip(logits[:-1], windows, strict=True):
-            total[:, rows, columns] += self._probabilities(crop)
+        for crop, (rows, columns) in zip(logits[: len(windows)], windows, strict=True):
+            total[:, rows, columns] += self._scores(crop)
         total /= self.coverage(image_size).to(total)
-        total += resize(self._probabilities(logits[-1])[None], size)[0]
-        return resize(total[None].mul_(0.5), output_size)[0]
+        if self.whole_image:
+            total += resize(self._scores(logits[-1])[None], size)[0]
+            total *= 0.5
+        return resize(total[None], output_size)[0]
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        return resize(logits[None], (self.kernel, self.kernel))[0].sigmoid()
+    def _scores(self, logits: Tensor) -> Tensor:
+        return self.scoring(resize(logits[None], (self.kernel, self.kernel))[0])
 
 
 def batch_same_size_crops(crops: Iterable[Tensor], size: int) -> Iterator[Tensor]:
@@ -165,7 +186,7 @@ def merge_in_chunks(
         chunk_sizes: how many classes at a time; of large images it is fewer.
 
     Yields:
-        The first class of a chunk, and its probabilities `(classes, *output_size)`.
+        The first class of a chunk, and its scores `(classes, *output_size)`.
     """
     pixels = max(math.prod(view.working_size(image_size)), math.prod(output_size))
     step = chunk_sizes.merged_classes(pixels)

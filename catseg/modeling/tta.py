@@ -12,12 +12,13 @@ mirrored alone.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
 from catseg.config_checks import check_share, check_sizes, pair
 from catseg.errors import InputError
-from catseg.modeling.sliding_window import SlidingWindow, View, WholeImage
+from catseg.modeling.sliding_window import Scoring, SlidingWindow, View, WholeImage
 
 SMALLEST_WINDOW = 16  # side in pixels: windows of less than a cell would be countless, and show nothing
 
@@ -53,8 +54,8 @@ class ScaledWindows:
         return self._at(image_size).merge(logits, image_size, output_size)
 
     def crop_count(self, image_size: tuple[int, int]) -> int:
-        """Number of crops of an image of `image_size`, the one of the whole image included."""
-        return len(self._at(image_size).windows(image_size)) + 1
+        """Number of crops of an image of `image_size`, as `SlidingWindow.crop_count`."""
+        return self._at(image_size).crop_count(image_size)
 
     def _at(self, image_size: tuple[int, int]) -> SlidingWindow:
         return replace(self.windows, size=self.working_size(image_size))
@@ -68,11 +69,13 @@ class AugmentedView:
     Args:
         sizes: views of the image in its sizes; empty for one crop of all of it.
         flip: whether each is looked at mirrored left to right as well.
+        scoring: makes scores of the logits of one crop of all of it; windows have their own.
     """
 
-    def __init__(self, *, sizes: Sequence[ScaledWindows] = (), flip: bool) -> None:
+    def __init__(self, *, sizes: Sequence[ScaledWindows] = (), flip: bool, scoring: Scoring = torch.sigmoid) -> None:
         self.sizes = tuple(sizes)
         self.flip = flip
+        self._whole: tuple[View, ...] = (WholeImage(scoring),)
 
     def working_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of the largest of the sizes."""
@@ -92,7 +95,7 @@ class AugmentedView:
             output_size: rows and columns wanted.
 
         Returns:
-            Probabilities `(T, *output_size)`, 0..1.
+            Scores `(T, *output_size)`, as the views of its sizes give them.
 
         Raises:
             ValueError: if the number of crops is not that of `split`.
@@ -111,11 +114,15 @@ class AugmentedView:
         return total.div_(len(turns) * len(counts))
 
     def _views(self) -> Sequence[View]:
-        return self.sizes or (WholeImage(),)
+        return self.sizes or self._whole
 
 
-def view_from_config(cfg: CfgNode) -> View:
+def view_from_config(cfg: CfgNode, scoring: Scoring = torch.sigmoid) -> View:
     """Build the view that TEST asks for: windows or the whole image, augmented if TEST.AUG is enabled.
+
+    Args:
+        cfg: read are TEST.SLIDING_*, TEST.AUG.
+        scoring: makes scores of the logits of a crop, before those of several crops are averaged.
 
     Raises:
         ValueError: if a number is too low or too high, windows of these sizes cannot be cut, no size is given for
@@ -123,11 +130,17 @@ def view_from_config(cfg: CfgNode) -> View:
     """
     options = cfg.TEST.AUG
     if not cfg.TEST.SLIDING_WINDOW:
-        return AugmentedView(flip=options.FLIP) if options.ENABLED else WholeImage()
+        return AugmentedView(flip=options.FLIP, scoring=scoring) if options.ENABLED else WholeImage(scoring)
     check_sizes({"TEST.SLIDING_KERNEL": cfg.TEST.SLIDING_KERNEL}, lowest=SMALLEST_WINDOW)
     check_share({"TEST.SLIDING_OVERLAP": cfg.TEST.SLIDING_OVERLAP})
     size = pair("TEST.SLIDING_SIZE", cfg.TEST.SLIDING_SIZE, lowest=0)
-    windows = SlidingWindow(kernel=cfg.TEST.SLIDING_KERNEL, overlap=cfg.TEST.SLIDING_OVERLAP, size=size)
+    windows = SlidingWindow(
+        kernel=cfg.TEST.SLIDING_KERNEL,
+        overlap=cfg.TEST.SLIDING_OVERLAP,
+        size=size,
+        whole_image=cfg.TEST.SLIDING_WHOLE_IMAGE,
+        scoring=scoring,
+    )
     if not options.ENABLED:
         return windows
     smallest, largest = windows.kernel, options.MAX_SIZE

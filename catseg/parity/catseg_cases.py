@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -81,7 +81,7 @@ def build_catseg(case: ReferenceCase, folder: Path, device: torch.device = CPU) 
         raise UnsupportedCaseError(f"version {case.config['version']!r} of CAT-Seg")
     clip_file = folder / "clip.json"
     clip_file.write_text(json.dumps(clip_model_config(case.config["clip"])))
-    model = build_network(catseg_config(case.config, clip_file, device))
+    model = cast(CATSeg, build_network(catseg_config(case.config, clip_file, device)))
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     model.load_state_dict(CAT_SEG.convert(case.state_dict(), expected))
     return model

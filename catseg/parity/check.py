@@ -6,8 +6,9 @@ Each case is rebuilt through the project's own building and weight import. One l
 largest error relative to the reference's standard deviation, the tolerance, and ok or FAIL. The exit status is 0 if all
 quantities of all cases are within tolerance, 1 if one is not, and 2 if a file cannot be run.
 
-The tolerance is 1e-4 for CAT-Seg. A gradient beyond it gets, added, what it changes by when the ReLUs whose inputs are
-0 but for rounding take their other sides (`relu_kinks`): two exact implementations may differ by as much.
+The tolerance is 1e-4 for CAT-Seg and for CLIP without training. A gradient beyond it gets, added, what it changes by
+when the ReLUs whose inputs are 0 but for rounding take their other sides (`relu_kinks`): two exact implementations may
+differ by as much.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from catseg.parity.backbone_cases import build_backbone
 from catseg.parity.case import ReferenceCase, UnsupportedCaseError, load_case
 from catseg.parity.catseg_cases import CPU, build_catseg
 from catseg.parity.relu_kinks import kink_spread
+from catseg.parity.training_free_cases import training_free_features
 
 CATSEG_TOLERANCE = 1e-4
 MISSING = torch.tensor(float("nan"))  # in place of a gradient that a parameter does not have
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "cases", nargs="+", metavar="CASE.npz", type=file_path, help="reference case of CAT-Seg or a backbone"
+        "cases", nargs="+", metavar="CASE.npz", type=file_path, help="reference case of CAT-Seg, a backbone or CLIP"
     )
     parser.add_argument("--device", default="cpu", help="torch device to compute on (default: %(default)s)")
     add_debug_option(parser)
@@ -120,8 +122,12 @@ def check_case(case: ReferenceCase, device: torch.device = CPU) -> Iterator[Comp
         yield from _check_backbone(case, device)
     elif "version" in case.config:
         yield from _check_catseg(case, device)
+    elif "method" in case.config:
+        yield _check_training_free(case, device)
     else:
-        raise UnsupportedCaseError("neither a backbone nor a CAT-Seg case: its config has no `family` and no `version`")
+        raise UnsupportedCaseError(
+            "no case of a backbone, CAT-Seg or CLIP without training: its config has no `family`, `version` or `method`"
+        )
 
 
 def _check_backbone(case: ReferenceCase, device: torch.device) -> Iterator[Comparison]:
@@ -132,6 +138,13 @@ def _check_backbone(case: ReferenceCase, device: torch.device) -> Iterator[Compa
         step = case.config["sample"].get(name, 1)
         error = _error(maps[name], case.outputs[name], case.config["output_std"][name], tuple(shape), step)
         yield Comparison(name, error, BACKBONE_NOISE_FACTOR * case.config["float32_noise"][name])
+
+
+def _check_training_free(case: ReferenceCase, device: torch.device) -> Comparison:
+    with tempfile.TemporaryDirectory() as folder:
+        features = training_free_features(case, Path(folder), device)
+    expected = case.outputs["features"]
+    return Comparison("features", _error(features, expected, float(expected.std())), CATSEG_TOLERANCE)
 
 
 def _check_catseg(case: ReferenceCase, device: torch.device) -> Iterator[Comparison]:

@@ -5,17 +5,14 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, default_argument_parser
-from torch import Tensor
 from tqdm import tqdm
 
 from catseg import __version__
@@ -24,7 +21,9 @@ from catseg.engine.evaluate import Results, evaluate
 from catseg.engine.setup import setup, start_process
 from catseg.engine.trainer import Trainer
 from catseg.modeling.meta_arch import CATSeg
-from catseg.modeling.sliding_window import resize
+from catseg.modeling.sliding_window import WholeImage
+from catseg.modeling.training_free.last_block import MASKCLIP, TrainingFreeBlock
+from catseg.modeling.training_free.segmenter import TrainingFreeSegmenter, as_they_are
 from catseg.shapes.pretrain_clip import Pretraining, pretrain_clip, read_report
 from catseg.vocabulary import Vocabulary
 
@@ -133,7 +132,7 @@ def _train_and_evaluate(cfg: CfgNode, bar: HookBase) -> tuple[dict[str, float], 
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
     model = trainer.model
-    raw: Any = RawCostVolume(model)
+    raw = raw_cost_volume(model)
     results = {"raw": evaluate(_elsewhere(cfg, "raw"), raw, weights="pretrained CLIP alone")}
     trained = time.perf_counter()
     trainer.register_hooks([bar])
@@ -158,30 +157,21 @@ def _elsewhere(cfg: CfgNode, folder: str) -> CfgNode:
     return other
 
 
-class RawCostVolume(torch.nn.Module):
-    """Labels every pixel by the highest cosine between dense feature and class name: what CAT-Seg starts from.
+def raw_cost_volume(model: CATSeg) -> TrainingFreeSegmenter:
+    """Make a model that labels every pixel by the highest cosine of CLIP's dense feature: what CAT-Seg starts from.
 
     Args:
-        model: whose CLIP is asked; nothing else of it is used.
+        model: whose CLIP it shares; nothing else of it is used.
     """
-
-    def __init__(self, model: CATSeg) -> None:
-        super().__init__()
-        self.model = model
-        self.set_vocabulary = model.set_vocabulary
-
-    @torch.no_grad()
-    def predict_labels(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
-        """Predict label maps as `CATSeg.predict_labels` does; the scores are cosines."""
-        model = self.model
-        text = F.normalize(model.text_features(model.classes).mean(dim=1), dim=-1)
-        results = []
-        for item in batched_inputs:
-            dense = model.dense_features(item["image"].to(model.device)[None].float())[:, 1:]
-            cost = (F.normalize(dense, dim=-1) @ text.T).transpose(1, 2).unflatten(2, model.image_encoder.grid)
-            scores, labels = resize(cost, (item["height"], item["width"]))[0].max(dim=0)
-            results.append({"labels": labels, "scores": scores})
-        return results
+    return TrainingFreeSegmenter(
+        clip=model.clip,
+        image_encoder=model.image_encoder,
+        text_encoder=model.text_encoder,
+        clip_input=model.clip_input,
+        last_block=TrainingFreeBlock(MASKCLIP, residual=True, mlp=True),
+        view=WholeImage(scoring=as_they_are),
+        chunk_sizes=model.chunk_sizes,
+    )
 
 
 class PermutedNames(torch.nn.Module):

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import timm
 import torch
 from huggingface_hub import HfApi
 
@@ -179,3 +180,71 @@ def test_a_warning_of_random_weights(run_folder, caplog):
         catseg.load(str(run_folder / "config.yaml"))
     assert "results are random" in caplog.text
     assert registry.SHAPES == "shapes"
+
+
+@pytest.fixture
+def clip_files(tmp_path):
+    """A tiny CLIP as a JSON file and a file of weights, in a folder that has slashes before it."""
+    model = tiny_model(tmp_path)
+    weights = tmp_path / "clip.pt"
+    torch.save(model.clip.state_dict(), weights)
+    return f"{tmp_path / 'tiny_clip.json'}", str(weights)
+
+
+def test_clip_alone(clip_files, image, tmp_path, caplog):
+    clip, weights = clip_files
+    model = catseg.load(f"training-free:{clip}/{weights}", device="cpu", options=["MODEL.CLIP.TEMPLATES", "single"])
+    assert model.trained
+    assert model.context is None
+    assert "results are random" not in caplog.text
+    assert type(model.module).__name__ == "TrainingFreeSegmenter"
+    assert (model.module.image_encoder.grid, model.module.view.kernel) == ((4, 4), 32)  # what the CLIP was made for
+    result = model.segment(image, NAMES, threshold=0, background="other")
+    assert result.labels.shape == (30, 40)
+    probabilities = np.stack([result.probabilities("sofa"), result.probabilities("kitten")])
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(probabilities.max(axis=0), result.scores, atol=1e-6)
+    encoded = model.encode(image)
+    np.testing.assert_allclose(model.segment(encoded, NAMES, threshold=0).scores, result.scores, atol=1e-6)
+    beside = model.segment(image, NAMES, threshold=0, context=["grass", "sand"])
+    assert (beside.scores < result.scores).all()
+    assert set(np.unique(beside.labels)) <= {0, 1}
+    assert model.segment(image, NAMES, threshold=1.0).share() == {}
+
+
+def test_clip_alone_is_saved_whole(clip_files, image, tmp_path):
+    clip, weights = clip_files
+    proxy = ["METHOD", "proxyclip", "PROXY", "test_vit", "PROXY_WEIGHTS", str(tmp_path / "proxy.pth")]
+    torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "proxy.pth")
+    options = [f"MODEL.TRAINING_FREE.{word}" if i % 2 == 0 else word for i, word in enumerate(proxy)]
+    model = catseg.load(
+        f"training-free:{clip}/{weights}", device="cpu", options=[*options, "MODEL.CLIP.TEMPLATES", "single"]
+    )
+    assert model.trained
+    folder = model.save_pretrained(tmp_path / "saved")
+    for path in (tmp_path / "proxy.pth", tmp_path / "clip.pt", tmp_path / "tiny_clip.json"):
+        path.unlink()
+    again = catseg.load(folder, device="cpu")
+    assert again.trained
+    np.testing.assert_array_equal(again.segment(image, NAMES).scores, model.segment(image, NAMES).scores)
+
+
+def test_names_of_clip_models(monkeypatch):
+    for word, clip, weights, side in (
+        ("ViT-B-16-quickgelu/openai", "ViT-B-16-quickgelu", "openai", 224),
+        ("ViT-L/14/a/b.safetensors", "ViT-L/14", "a/b.safetensors", 224),
+        ("ViT-L-14-336-quickgelu//tmp/c.pt", "ViT-L-14-336-quickgelu", "/tmp/c.pt", 336),
+    ):
+        found = find_model(f"training-free:{word}")
+        settings = dict(found.settings)
+        assert (settings["MODEL.CLIP.NAME"], settings["MODEL.CLIP.WEIGHTS"]) == (clip, weights)
+        config = load_config(found.config_file, found.options)
+        assert (side, side * 3 // 2) == (config.TEST.SLIDING_KERNEL, config.INPUT.MIN_SIZE_TEST)
+        patch = 14 if "L" in clip else 16
+        assert [side // patch] * 2 == config.MODEL.SEM_SEG_HEAD.FEATURE_RESOLUTION
+
+
+@pytest.mark.parametrize("word", ["", "ViT-B-16-quickgelu", "ViT-B-16-quickgelu/", "zebra/openai"])
+def test_names_of_no_clip_model(word):
+    with pytest.raises(ValueError, match=r"names no CLIP model and weights: expected training-free:CLIP/WEIGHTS"):
+        catseg.load(f"training-free:{word}")

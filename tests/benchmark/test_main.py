@@ -80,6 +80,26 @@ def test_a_pair_is_evaluated_once(run, tmp_path, workplace, capsys):
     assert run(opts=("TEST.SLIDING_OVERLAP", "0.5")) == (0, ["tiny on A-150"])
 
 
+def test_clip_alone_fills_a_row_by_itself(run, tmp_path, workplace):
+    torch.save(
+        {
+            name.removeprefix("clip."): tensor
+            for name, tensor in torch.load(workplace / "tiny.pth")["model"].items()
+            if name.startswith("clip.")
+        },
+        workplace / "clip.pt",
+    )
+    model = "training-free:tiny_clip.json/clip.pt"
+    opts = ("MODEL.CLIP.TEMPLATES", "single", "INPUT.MIN_SIZE_TEST", "40", "DATALOADER.NUM_WORKERS", "0")
+    assert run(models=(model,), opts=opts) == (0, [f"{model} on A-150"])
+    [row] = rows(tmp_path)
+    assert (row["model"], row["weights"], len(row["sha256"]), row["images"]) == (model, "clip.pt", 64, 3)
+    assert run(models=(model,), opts=opts) == (0, [])
+    os.utime(workplace / "clip.pt")
+    assert run(models=(model,), opts=opts)[1] == [f"{model} on A-150"]
+    assert run(models=("training-free:tiny_clip.json/gone.pt",))[0] == command.INCOMPLETE
+
+
 def test_weights_of_the_hub_are_known_by_their_commit(run, workplace, monkeypatch, tmp_path):
     model = ["tiny=tiny.yaml:hf://owner/repo/tiny.pth"]
     source = parse_name("hf://owner/repo/tiny.pth")

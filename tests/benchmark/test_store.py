@@ -52,6 +52,8 @@ def test_what_cannot_be_read_is_made_again(tmp_path, describe, text):
         {"INPUT__MAX_SIZE_TEST": 900},
         {"TEST__MAX_CLASSES": 64},
         {"TEST__DTYPE": "bfloat16"},
+        {"TEST__SLIDING_WHOLE_IMAGE": False},
+        {"MODEL__TRAINING_FREE__METHOD": "sclip"},
         {"MODEL__WEIGHTS": "catseg://v1-base"},
         {"records": [*RECORDS, {"file_name": "b.jpg", "sem_seg_file_name": "b.png"}]},
         {"records": [{**RECORDS[0], "upright": False}]},
@@ -72,6 +74,15 @@ def test_other_weights_under_the_same_name_are_noticed(describe, weights):
     before = describe()
     os.utime(weights, ns=(1, 1))
     assert describe() != before
+
+
+def test_weights_of_clip_count_where_there_are_no_others(describe, weights):
+    of_tags = [describe(MODEL__WEIGHTS="", MODEL__CLIP__WEIGHTS=tag) for tag in ("openai", "laion400m_e32")]
+    of_file = describe(MODEL__WEIGHTS="", MODEL__CLIP__WEIGHTS=str(weights))
+    assert of_tags[0] != of_tags[1] != of_file
+    os.utime(weights, ns=(1, 1))
+    assert describe(MODEL__WEIGHTS="", MODEL__CLIP__WEIGHTS=str(weights)) != of_file
+    assert describe(MODEL__CLIP__WEIGHTS="openai") == describe()
 
 
 def test_missing_weights_are_named(describe):

@@ -12,11 +12,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from open_clip.model import CLIP
 from PIL import Image
 
 from catseg.cli.commands import segment
 from catseg.segmenting import videos
 from tests.cli.conftest import video_facts, write_video
+from tests.tiny import CLIP_CONFIG
 
 
 def written(folder):
@@ -162,3 +165,16 @@ def test_videos_beside_images_and_damaged_ones(tiny, catseg):
     assert video_facts("out/old_overlay.avi")[0] == (10, 5)
     assert {"a_overlay.png", "trip/b_overlay.png"} <= set(written("out"))
     assert not [name for name in written("out") if "broken" in name or "partial" in name]
+
+
+def test_clip_alone_is_a_model_like_any_other(tiny, catseg):
+    torch.save(CLIP(**CLIP_CONFIG).state_dict(), "clip.pt")
+    model = "training-free:tiny_clip.json/clip.pt"
+    words = ["photos", "sofa, cat | kitten", "-o", "out", "--threshold", "0", "--background", "other", "--model", model]
+    status, _, err = catseg("segment", *words)
+    assert status == 0, err
+    assert "results are random" not in err
+    assert {"a_overlay.png", "trip/b_labels.png"} <= set(written("out"))
+    status, _, err = catseg("train", "--data", "photos", "--model", model, "-o", "run")
+    assert status != 0
+    assert "Traceback" not in err

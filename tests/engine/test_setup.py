@@ -75,6 +75,7 @@ def test_without_a_gpu_the_device_is_the_cpu(arguments):
         ({"DATASETS__TEST": ("qqq",)}, "no dataset is called 'qqq'$"),
         ({"INPUT__FORMAT": "BGR"}, r"INPUT\.FORMAT must be RGB"),
         ({"MODEL__CLIP__NAME": "ViT-B-61"}, "unknown CLIP model 'ViT-B-61'; did you mean"),
+        ({"MODEL__META_ARCHITECTURE": "TrainingFreeSegmenter"}, "TrainingFreeSegmenter has nothing to train: evaluate"),
     ],
 )
 def test_values_that_do_not_fit_are_an_error(arguments, overrides, message):

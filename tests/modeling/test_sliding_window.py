@@ -113,3 +113,19 @@ def test_impossible_windows_are_named(options: dict[str, object], message: str) 
 def test_missing_crops_are_named() -> None:
     with pytest.raises(ValueError, match="4 windows and the whole image, got 4"):
         PUBLISHED.merge(torch.zeros(4, 1, 2, 2), (10, 10), (10, 10))
+
+
+def test_the_whole_image_can_be_left_out_and_logits_be_scored_otherwise() -> None:
+    view = SlidingWindow(kernel=4, overlap=0.5, size=(0, 0), whole_image=False, scoring=torch.tanh)
+    image = torch.rand(3, 6, 8)
+    crops = view.split(image)
+    assert len(crops) == view.crop_count((6, 8)) == len(view.windows((6, 8))) == 6
+    logits = torch.randn(6, 2, 4, 4)
+    merged = view.merge(logits, (6, 8), (6, 8))
+    total, count = torch.zeros(2, 6, 8), torch.zeros(6, 8)
+    for crop, (rows, columns) in zip(logits, view.windows((6, 8)), strict=True):
+        total[:, rows, columns] += crop.tanh()
+        count[rows, columns] += 1
+    torch.testing.assert_close(merged, total / count)
+    with pytest.raises(ValueError, match=r"expected logits of 6 windows, got 7"):
+        view.merge(torch.zeros(7, 2, 4, 4), (6, 8), (6, 8))

@@ -11,11 +11,18 @@ from catseg.parity.check import main
 
 CASES = Path(__file__).parents[1] / "parity/cases"
 BACKBONES = sorted((CASES / "backbones").glob("*.npz"))
+TRAINING_FREE = sorted((CASES / "training_free").glob("*.npz"))
 
 
 @pytest.mark.parametrize("path", BACKBONES, ids=lambda path: path.stem)
 def test_backbones(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(path)]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", TRAINING_FREE, ids=lambda path: path.stem)
+def test_training_free(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(path)]) == 0, capsys.readouterr().out
+    assert "features" in capsys.readouterr().out
 
 
 def run(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
@@ -115,6 +122,8 @@ def _tiny_options(path: Path) -> dict[str, Any]:
         ("catseg/v1_tiny.npz", {"config_file": "other.yaml"}, "config file 'other.yaml'"),
         ("catseg/v1_tiny.npz", {"config_file": "vitb_384.yaml"}, "known are vitl_swinb_384.yaml, vitb_r101_384.yaml"),
         ("catseg/v1_tiny.npz", {"options": {"MODEL.STRANGE": 1}}, "MODEL.STRANGE"),
+        ("training_free/naclip_64x64.npz", {"method": "gem"}, "method 'gem'; known are maskclip, vanilla"),
+        ("training_free/naclip_64x64.npz", {"activation": "relu"}, "activation 'relu'"),
     ],
 )
 def test_networks_that_are_not_there_exit_with_2(

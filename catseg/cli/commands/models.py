@@ -12,7 +12,8 @@ examples:
   catseg models --json
   catseg segment photos/ "sofa, cat" -o out/ --model v2-large
 
-Published weights are downloaded when they are first used, checked and kept.
+Published weights are downloaded when they are first used, checked and kept. CLIP alone, without any training, is
+training-free:CLIP/WEIGHTS, such as training-free:ViT-B-16-quickgelu/openai.
 """
 
 _BENCHMARK = "A-150"  # ADE20K-150, as the registry calls it

@@ -211,8 +211,12 @@ class TimmBackbone(PyramidBackbone):
             ) from error
 
 
-def describe(name: str) -> TimmModel:
+def describe(name: str, *, key: str = "MODEL.BACKBONE.SIZE of TimmBackbone") -> TimmModel:
     """Find out what a timm model is like, by building it without weights.
+
+    Args:
+        name: timm's name of it, with or without the tag of its weights.
+        key: what names it, for the error.
 
     Raises:
         ValueError: if timm has no such model or cannot build it.
@@ -220,7 +224,7 @@ def describe(name: str) -> TimmModel:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() lists them"
-        raise InputError(f"MODEL.BACKBONE.SIZE of TimmBackbone must be timm's name of a model, got {name!r}; {hint}")
+        raise InputError(f"{key} must be timm's name of a model, got {name!r}; {hint}")
     with torch.device("meta"):
         model = _build(name)
     arguments = inspect.signature(type(model).__init__).parameters

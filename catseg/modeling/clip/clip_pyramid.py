@@ -7,10 +7,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from catseg.modeling.clip.loading import model_config
-
-# open_clip's own defaults.
-_WIDTH, _LAYERS = 768, 12
+from catseg.modeling.clip.loading import vision_sizes
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16}
 
@@ -44,13 +41,8 @@ class ClipPyramid(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Read the sizes of `MODEL.CLIP.NAME`."""
-        config = model_config(cfg.MODEL.CLIP.NAME)
-        vision = config["vision_cfg"]
-        return {
-            "width": vision.get("width", _WIDTH),
-            "layers": vision.get("layers", _LAYERS),
-            "output_dim": config["embed_dim"],
-        }
+        sizes = vision_sizes(cfg.MODEL.CLIP.NAME)
+        return {"width": sizes.width, "layers": sizes.layers, "output_dim": sizes.output_dim}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Return channels and stride of each map, as Detectron2's backbones do."""

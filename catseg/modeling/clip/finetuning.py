@@ -9,8 +9,8 @@ from catseg.modeling.clip.projections import separate_projections
 
 # Finetuning mode -> the names of the parameters that train, as a regular expression.
 TRAINED_NAMES: dict[str, str] = {
-    "attention": r"visual\..*(attn|position).*",
-    "query_value": r"(visual\.)?transformer\..*\.[qv]_proj_weight",
+    "attention": r"visual\..*(attn|position|pos_embed).*",
+    "query_value": r"(visual\.)?transformer\..*\.[qv]_proj_weight|visual\.trunk\..*\.[qv]_proj\.weight",
     "full": r"visual\..*",
     "prompt": r"visual\..*prompt.*",
     "none": r"(?!)",

@@ -2,17 +2,21 @@
 
 A model is named either as open_clip names it ("ViT-L-14-336-quickgelu"), or by the path of a JSON file of the same
 form as open_clip's own (keys `embed_dim`, `vision_cfg`, `text_cfg`, optionally `quick_gelu`). The files in `models/`
-beside this module are models of our own, known to open_clip by their names ("catseg-shapes"). Only plain vision
-transformers are accepted, since the dense features are read from the value path of the last block.
+beside this module are models of our own, known to open_clip by their names ("catseg-shapes"). Plain vision transformers
+and EVA02-CLIP are accepted, since the dense features are read from the value path of the last block.
 """
 
 import difflib
 import json
 import logging
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import open_clip
+import timm
+import torch
 from open_clip.model import CLIP
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
@@ -23,7 +27,8 @@ from catseg.weight_files.kinds import describe_folder
 
 logger = logging.getLogger(__name__)
 
-_PATCH_SIZE = 16  # open_clip's own default
+_IMAGE_SIZE, _PATCH_SIZE, _WIDTH, _LAYERS = 224, 16, 768, 12  # open_clip's own defaults
+_EVA02 = re.compile(r"eva02_\w+_clip_\d+")  # what timm calls the image encoders of EVA02-CLIP
 
 open_clip.add_model_config(Path(__file__).with_name("models"))
 
@@ -54,15 +59,17 @@ def build_clip(name: str, weights: str = "", *, image_size: int | None = None) -
     """
     config = model_config(name)
     if image_size is not None:
-        patch = config["vision_cfg"].get("patch_size", _PATCH_SIZE)
+        patch = vision_sizes(name).patch
         if image_size % patch:
             raise InputError(f"MODEL.CLIP.IMAGE_SIZE is {image_size}, expected 0 or a multiple of the patches' {patch}")
         config["vision_cfg"]["image_size"] = image_size
-    checkpoint = _find_weights(name, weights, quick_gelu=config.get("quick_gelu", False))
+    checkpoint = find_weights(name, weights)
     try:
         model = CLIP(**config)
     except (TypeError, AssertionError) as error:
         raise InputError(f"the config of CLIP model {name!r} is not one open_clip can build: {error}") from error
+    if image_size is not None and "timm_model_name" in config["vision_cfg"]:
+        model.visual.set_input_size(image_size)  # timm's models take it when they are there
     use_lean_activations(model, open_clip.transformer.QuickGELU)
     if checkpoint is None:
         logger.info("CLIP %s is initialised at random", name)
@@ -117,8 +124,8 @@ def model_config(name: str) -> dict[str, Any]:
         The arguments of `open_clip.model.CLIP`, free to be changed.
 
     Raises:
-        ValueError: if the name is unknown, the file is not an open_clip model config, or the model is not a plain
-            vision transformer with open_clip's own text encoder.
+        ValueError: if the name is unknown, the file is not an open_clip model config, or the model is neither a plain
+            vision transformer nor EVA02 with open_clip's own text encoder.
         FileNotFoundError: if `name` is the path of a file that does not exist.
     """
     builtin = _builtin_name(name)
@@ -133,6 +140,85 @@ def model_config(name: str) -> dict[str, Any]:
     _check_supported(name, config)
     config.pop("custom_text", None)
     return config
+
+
+def is_clip_name(name: str) -> bool:
+    """Tell whether a CLIP model is named, known to open_clip or by the path of a JSON file, which need not be there."""
+    return _builtin_name(name) is not None or name.endswith(".json")
+
+
+@dataclass(frozen=True)
+class VisionSizes:
+    """Sizes of an image encoder.
+
+    Attributes:
+        image: side of the images that it was made for, in pixels.
+        patch: side of a patch, in pixels.
+        width: of its tokens.
+        layers: number of its blocks.
+        output_dim: width of the joint embedding.
+    """
+
+    image: int
+    patch: int
+    width: int
+    layers: int
+    output_dim: int
+
+
+def vision_sizes(name: str) -> VisionSizes:
+    """Return the sizes of the image encoder of a CLIP model, which is not built.
+
+    Args:
+        name: as in `build_clip`.
+
+    Raises:
+        ValueError, FileNotFoundError: as `model_config`.
+    """
+    config = model_config(name)
+    vision = config["vision_cfg"]
+    image = vision.get("image_size", _IMAGE_SIZE)
+    if "timm_model_name" in vision:
+        with torch.device("meta"):
+            trunk = timm.create_model(vision["timm_model_name"])
+        return VisionSizes(
+            image, trunk.patch_embed.patch_size[0], trunk.embed_dim, len(trunk.blocks), config["embed_dim"]
+        )
+    return VisionSizes(
+        image,
+        vision.get("patch_size", _PATCH_SIZE),
+        vision.get("width", _WIDTH),
+        vision.get("layers", _LAYERS),
+        config["embed_dim"],
+    )
+
+
+def find_weights(name: str, weights: str) -> Path | None:
+    """Return the file of a CLIP model's weights, downloaded if need be; None for random weights.
+
+    Arguments and errors are those of `build_clip`.
+    """
+    if not weights:
+        return None
+    builtin = _builtin_name(name)
+    pretrained = open_clip.get_pretrained_cfg(builtin, weights) if builtin else {}
+    if pretrained:
+        quick_gelu = model_config(name).get("quick_gelu", False)
+        _check_activation(name, weights, model=quick_gelu, weights_have=pretrained.get("quick_gelu", False))
+        return _download(name, weights, pretrained)
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputError(f"MODEL.CLIP.WEIGHTS names {path}, which {describe_folder(path)}")
+    if path.suffix or path.name != weights:
+        raise FileNotFoundError(f"no CLIP checkpoint {path.absolute()} (weights of {name!r})")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(builtin)) if builtin else ""
+    known = f"open_clip has these for it: {tags}" if tags else "open_clip has no pretrained weights for it"
+    raise InputError(
+        f"MODEL.CLIP.WEIGHTS: unknown weights {weights!r} for CLIP model {name!r}; {known}. "
+        "A checkpoint's path or '' (random) also do"
+    )
 
 
 def _builtin_name(name: str) -> str | None:
@@ -163,10 +249,11 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _check_supported(name: str, config: dict[str, Any]) -> None:
-    """Raise a ValueError unless the config describes a plain ViT with open_clip's own text transformer."""
+    """Raise a ValueError unless the config describes a ViT or EVA02 with open_clip's own text transformer."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     problem = None
-    if vision.get("timm_model_name"):
+    is_eva = bool(_EVA02.fullmatch(vision.get("timm_model_name") or ""))
+    if vision.get("timm_model_name") and not is_eva:
         problem = f"its image encoder is timm's {vision['timm_model_name']}"
     elif isinstance(vision.get("layers"), list | tuple):
         problem = "its image encoder is a ResNet"
@@ -174,37 +261,13 @@ def _check_supported(name: str, config: dict[str, Any]) -> None:
         problem = "its image encoder ends in attentional pooling"
     elif text.get("hf_model_name"):
         problem = f"its text encoder is Hugging Face's {text['hf_model_name']}"
-    elif text.get("embed_cls") or config.get("custom_text") or "multimodal_cfg" in config:
+    elif text.get("embed_cls") or (config.get("custom_text") and not is_eva) or "multimodal_cfg" in config:
         problem = "its text encoder is not the plain CLIP one"
     if problem:
         raise InputError(
-            f"CLIP model {name!r} is not supported: {problem}. Wanted is a plain vision transformer with a plain text "
-            "transformer, such as ViT-B-16-quickgelu, ViT-L-14-336-quickgelu, ViT-H-14 or ViT-bigG-14"
+            f"CLIP model {name!r} is not supported: {problem}. Wanted is a plain vision transformer or EVA02 with a "
+            "plain text transformer, such as ViT-B-16-quickgelu, ViT-L-14-336-quickgelu, ViT-H-14 or EVA02-B-16"
         )
-
-
-def _find_weights(name: str, weights: str, *, quick_gelu: bool) -> Path | None:
-    """The checkpoint file for `weights`, downloaded if need be; None for random weights."""
-    if not weights:
-        return None
-    builtin = _builtin_name(name)
-    pretrained = open_clip.get_pretrained_cfg(builtin, weights) if builtin else {}
-    if pretrained:
-        _check_activation(name, weights, model=quick_gelu, weights_have=pretrained.get("quick_gelu", False))
-        return _download(name, weights, pretrained)
-    path = Path(weights).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise InputError(f"MODEL.CLIP.WEIGHTS names {path}, which {describe_folder(path)}")
-    if path.suffix or path.name != weights:
-        raise FileNotFoundError(f"no CLIP checkpoint {path.absolute()} (weights of {name!r})")
-    tags = ", ".join(open_clip.list_pretrained_tags_by_model(builtin)) if builtin else ""
-    known = f"open_clip has these for it: {tags}" if tags else "open_clip has no pretrained weights for it"
-    raise InputError(
-        f"MODEL.CLIP.WEIGHTS: unknown weights {weights!r} for CLIP model {name!r}; {known}. "
-        "A checkpoint's path or '' (random) also do"
-    )
 
 
 def _check_activation(name: str, weights: str, *, model: bool, weights_have: bool) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from catseg.config_checks import check_normalisation, check_sizes, pair
+from catseg.modeling.clip.families import dense_image_encoder
 from catseg.modeling.clip.finetuning import set_trainable
-from catseg.modeling.clip.image_encoder import DenseImageEncoder, add_prompt_tokens
+from catseg.modeling.clip.image_encoder import add_prompt_tokens
 from catseg.modeling.clip.loading import build_clip, build_tokenizer
 from catseg.modeling.clip.prompt_templates import prompt_templates
 from catseg.modeling.clip.text_cache import TextCache
@@ -39,8 +40,8 @@ def clip_parts_from_config(cfg: CfgNode) -> dict[str, Any]:
     if cfg.SOLVER.CLIP_MULTIPLIER == 0:
         clip.requires_grad_(False)  # after `set_trainable`, which may rename parameters
     clip.transformer.grad_checkpointing = cfg.MODEL.ACTIVATION_CHECKPOINTING  # of the text encoder, where it trains
-    image_encoder = DenseImageEncoder(
-        visual=clip.visual,
+    image_encoder = dense_image_encoder(
+        clip.visual,
         grid=grid,
         class_token_residual=options.CLASS_TOKEN_RESIDUAL,
         activation_checkpointing=cfg.MODEL.ACTIVATION_CHECKPOINTING,

@@ -19,14 +19,20 @@ def separate_projections(module: nn.Module) -> None:
             attention._qkv_same_embed_dim = False  # what PyTorch's forward chooses between the two by
 
 
+def input_projection(attention: nn.MultiheadAttention) -> tuple[Tensor, Tensor]:
+    """The weight `(3 * D, D)` and bias `(3 * D,)` that make an attention layer's queries, keys and values."""
+    weight: Tensor | None = attention.in_proj_weight
+    if weight is None:
+        weight = torch.cat((attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight))
+    return weight, attention.in_proj_bias
+
+
 def value_projection(attention: nn.MultiheadAttention) -> tuple[Tensor, Tensor]:
     """The weight `(D, D)` and bias `(D,)` that make an attention layer's values.
 
     The weight is cut out of all three, so that separate query and key weights get a gradient too: zero, as they would
     in one matrix. Training on several GPUs needs one for every parameter.
     """
-    weight: Tensor | None = attention.in_proj_weight
-    if weight is None:
-        weight = torch.cat((attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight))
+    weight, bias = input_projection(attention)
     width = attention.embed_dim
-    return weight[-width:], attention.in_proj_bias[-width:]
+    return weight[-width:], bias[-width:]

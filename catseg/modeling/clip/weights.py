@@ -13,6 +13,7 @@ from open_clip.model import CLIP, resize_pos_embed, resize_text_pos_embed
 from torch import Tensor
 
 from catseg.errors import InputError
+from catseg.modeling.layers.pos_embed import resize_position_embedding
 from catseg.weight_files.fitting import check_fit, strip_prefix
 from catseg.weight_files.reader import read_checkpoint
 from catseg.weight_files.unwrap import shorten
@@ -41,6 +42,7 @@ _RENAMES = (
     (r"(.*\.resblocks\.\d+\.mlp\.)fc2\.", r"\1c_proj."),
     (r"text\.(?=token_embedding|positional_embedding|transformer|ln_final|text_projection)", ""),
 )
+_EVA_POSITIONS = "visual.trunk.pos_embed"
 _TRANSPOSED = {"visual_projection.weight", "text_projection.weight"}  # Linear layers there, matrices here
 _PART_OF_PROJECTION = re.compile(r"(.*\.attn\.)([qkv])_(weight|bias)")
 # Sizes and masks that older programs saved beside the weights.
@@ -124,6 +126,11 @@ def _resize(state: dict[str, Tensor], model: CLIP, expected: Mapping[str, torch.
         if resize is resize_text_pos_embed or math.isqrt(len(table) - 1) ** 2 == len(table) - 1:
             state[name] = table.float()
             resize(state, model)
+    table, shape = state.get(_EVA_POSITIONS), expected.get(_EVA_POSITIONS)
+    if table is not None and shape is not None and table.ndim == 3 and table.shape[2] == shape[2]:
+        old, new = (math.isqrt(length - 1) for length in (table.shape[1], shape[1]))
+        if old**2 == table.shape[1] - 1:
+            state[_EVA_POSITIONS] = resize_position_embedding(table[0].float(), (old, old), (new, new))[None]
     if "logit_scale" in state and state["logit_scale"].numel() == 1:
         state["logit_scale"] = state["logit_scale"].reshape(expected["logit_scale"])
 
