@@ -120,7 +120,7 @@ def to_label_studio(
     kind = "polygonlabels" if polygons else "brushlabels"
     result = [
         {
-            "id": f"class-{shape.index}" + (f"-{place}" if polygons else ""),
+            "id": f"{from_name}-{shape.index}" + (f"-{place}" if polygons else ""),
             "type": kind,
             "from_name": from_name,
             "to_name": to_name,

@@ -44,7 +44,7 @@ def with_crumbs(mask, random):
 def on_examples(test):
     for mask in (DONUT, SPIRAL, PINCHED, CHAIN, ROOMS, DIAGONAL, drawn("#"), drawn(".")):
         test = example(mask=mask)(test)
-    return given(mask=masks)(settings(max_examples=150, deadline=None)(test))
+    return given(mask=masks)(settings(max_examples=150)(test))
 
 
 def filled(ring, shape):
