@@ -113,9 +113,11 @@ def find_controls(config: dict[str, Any]) -> list[Control]:
         ValueError: if there is none.
     """
     found = [
-        Control(name, tag["to_name"][0], tag["inputs"][0]["value"], tag["type"] == "PolygonLabels", *labels_of(tag))
+        Control(name, to_name, image["value"], tag["type"] == "PolygonLabels", *labels_of(tag))
         for name, tag in config.items()
-        if tag["type"] in ("BrushLabels", "PolygonLabels") and tag["labels"] and tag["inputs"][0]["type"] == "Image"
+        if tag["type"] in ("BrushLabels", "PolygonLabels") and tag["labels"]
+        for to_name, image in zip(tag["to_name"], tag["inputs"], strict=False)  # inputs that are absent are left out
+        if image["type"] == "Image" and image.get("value")
     ]
     if not found:
         raise ValueError("the labelling configuration has no BrushLabels or PolygonLabels with labels for an Image")

@@ -14,6 +14,7 @@ from cvat_sdk.auto_annotation import driver
 from cvat_sdk.masks import decode_mask
 
 from tests.fake_module import fake_model
+from tests.integrations.conftest import FOLDER
 
 
 @pytest.fixture
@@ -96,6 +97,17 @@ def test_create(module, loaded):
     assert [one.name for one in function.spec.labels] == ["sofa", "cat"]
     with pytest.raises(ValueError, match="the vocabulary"):
         module.create(model="shapes")
+
+
+def test_cvat_cli_makes_the_function(loaded):
+    common = pytest.importorskip("cvat_cli._internal.common", reason="cvat-cli is not installed")
+    parsers = pytest.importorskip("cvat_cli._internal.parsers")
+    typed = ["model=str:shapes", "labels=str:sofa, cat | kitten", "tolerance=float:1.5", "min_pixels=int:9"]
+    options = dict(parsers.parse_function_parameter(option) for option in typed)
+    function = common.FunctionLoader(None, FOLDER / "cvat" / "function.py", options).load()
+    assert loaded == [("shapes", {"device": None})]
+    assert [one.name for one in function.spec.labels] == ["sofa", "cat"]
+    assert (function.tolerance, function.min_pixels) == (1.5, 9)
 
 
 def test_command(module, task, loaded, monkeypatch):

@@ -70,6 +70,28 @@ def test_brush(backend, task, halves):
         np.testing.assert_array_equal(decoded(region)[..., 3] == 255, mask)
 
 
+@pytest.mark.parametrize("config", [BRUSH, POLYGON, BOTH])
+def test_the_stand_in_parses_as_label_studio_does(config):
+    name = "label_studio_sdk._extensions.label_studio_tools.core.label_config"
+    real = pytest.importorskip(name, reason="label-studio-sdk is not installed").parse_config(config)
+    for tag in real.values():
+        tag["inputs"] = [{key: one[key] for key in ("type", "value")} for one in tag["inputs"]]
+    assert stand_in.parsed(config) == real
+
+
+def test_tags_that_are_for_nothing_that_can_be_segmented(backend):
+    brush = stand_in.parsed(BRUSH)["brush"]
+    for change in (
+        {"type": "RectangleLabels"},
+        {"labels": []},
+        {"inputs": []},
+        {"inputs": [{"type": "Video", "value": "photo"}]},
+        {"inputs": [{"type": "Image", "valueList": "photos"}]},
+    ):
+        with pytest.raises(ValueError, match="no BrushLabels or PolygonLabels"):
+            backend.find_controls({"brush": {**brush, **change}})
+
+
 def test_words(backend):
     (control,) = backend.find_controls(stand_in.parsed(BRUSH))
     assert control.labels == ["Sofa", "kitten"]
