@@ -56,4 +56,4 @@ def class_shapes(
         own = labels == index
         mask = without_crumbs(own, min_pixels)
         if mask.any():
-            yield Shape(index, names[index], float(scores[own].mean()), mask)
+            yield Shape(index, names[index], float(scores[own & mask].mean()), mask)

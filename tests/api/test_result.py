@@ -143,8 +143,11 @@ def test_shapes(result):
 def test_crumbs_are_left_out_of_one_class_and_filled_in_another():
     labels = np.zeros((9, 12), dtype=np.int32)
     labels[2, 2], labels[:, 9:], labels[8, 0] = 1, 1, -1
-    result = Result(names=NAMES, found=Found(np.zeros((9, 12, 3), np.uint8), labels, np.ones((9, 12), np.float32)))
+    scores = np.where(labels == 0, 0.9, 0.6).astype(np.float32)
+    scores[2, 2] = 0.1
+    result = Result(names=NAMES, found=Found(np.zeros((9, 12, 3), np.uint8), labels, scores))
     sofa, cat = result.shapes(min_pixels=3)
+    assert (sofa.score, cat.score) == pytest.approx((0.9, 0.6)), "of the class's own pixels that are left"
     assert sofa.mask.sum() + cat.mask.sum() == labels.size - 1
     assert sofa.mask[2, 2]
     assert not (sofa.mask & cat.mask).any()
