@@ -19,19 +19,31 @@ if TYPE_CHECKING:
     from catseg.api.registry import ModelInfo, models
     from catseg.api.result import Result
     from catseg.config import add_catseg_config
+    from catseg.vocabulary import Vocabulary, load_vocabulary
 
 # fvcore scripts two functions at import; nothing here uses them, and the notice would head every command's output.
 warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", category=FutureWarning)
 
 __version__ = "0.4.0"
-__all__ = ["CATSegModel", "ModelInfo", "Result", "add_catseg_config", "load", "models"]
+__all__ = [
+    "CATSegModel",
+    "ModelInfo",
+    "Result",
+    "Vocabulary",
+    "add_catseg_config",
+    "load",
+    "load_vocabulary",
+    "models",
+]
 
 _MODULES = {
     "CATSegModel": "catseg.api.model",
     "ModelInfo": "catseg.api.registry",
     "Result": "catseg.api.result",
+    "Vocabulary": "catseg.vocabulary",
     "add_catseg_config": "catseg.config",
     "load": "catseg.api.loading",
+    "load_vocabulary": "catseg.vocabulary",
     "models": "catseg.api.registry",
 }
 

@@ -1,29 +1,24 @@
-"""Label maps in the formats of labelling tools. Coordinates are pixels of the original image.
+"""Shapes in the formats of labelling tools. Coordinates are pixels of the original image, unless said otherwise.
 
-All functions take a label map (H, W) of indices into `names`, where other values are pixels without a class, and the
-mean score of each class where the format holds one. Classes that no pixel has are left out.
+All functions take the classes that the image has, as `catseg.api.shapes` makes them, and its size (H, W). `tolerance`
+is that of polygons, in pixels: see `catseg.api.polygons`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catseg.api.polygons import Ring, polygons
+from catseg.api.polygons import Ring
+from catseg.api.shapes import Shape
 from catseg.errors import RunError
 
 _RLE_WORD, _RLE_SIZES = 8, (3, 4, 8, 16)  # bits of a value, and of the lengths that Label Studio's RLE chooses from
 
 
-def class_masks(labels: NDArray[np.integer], names: Sequence[str]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Yield the classes that pixels have, each with its mask (H, W)."""
-    for place in np.unique(labels[(labels >= 0) & (labels < len(names))]):
-        yield int(place), labels == place
-
-
-def to_coco(labels: NDArray[np.integer], names: Sequence[str], file_name: str, scores: Mapping[int, float]) -> Any:
+def to_coco(shapes: Sequence[Shape], size: tuple[int, int], names: Sequence[str], file_name: str) -> dict[str, Any]:
     """Return a COCO data set of one image, as JSON: a "stuff" annotation for each class, as compressed RLE.
 
     Category numbers are those of the classes plus 1.
@@ -31,55 +26,53 @@ def to_coco(labels: NDArray[np.integer], names: Sequence[str], file_name: str, s
     from pycocotools import mask as coco_mask
 
     annotations: list[dict[str, Any]] = []
-    for place, mask in class_masks(labels, names):
-        encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    for shape in shapes:
+        encoded = coco_mask.encode(np.asfortranarray(shape.mask.astype(np.uint8)))
         annotations.append(
             {
                 "id": len(annotations) + 1,
                 "image_id": 1,
-                "category_id": place + 1,
-                "segmentation": {"size": list(labels.shape), "counts": encoded["counts"].decode("ascii")},
-                "area": int(mask.sum()),
+                "category_id": shape.index + 1,
+                "segmentation": {"size": list(size), "counts": encoded["counts"].decode("ascii")},
+                "area": int(shape.mask.sum()),
                 "bbox": [float(value) for value in coco_mask.toBbox(encoded)],
                 "iscrowd": 0,
-                "score": scores[place],
+                "score": shape.score,
             }
         )
-    height, width = labels.shape
     return {
-        "images": [{"id": 1, "file_name": file_name, "height": height, "width": width}],
+        "images": [{"id": 1, "file_name": file_name, "height": size[0], "width": size[1]}],
         "annotations": annotations,
         "categories": [{"id": place + 1, "name": name, "isthing": 0} for place, name in enumerate(names)],
     }
 
 
-def to_labelme(labels: NDArray[np.integer], names: Sequence[str], file_name: str) -> Any:
-    """Return labelme's JSON: a polygon for each region, with holes joined to the outline."""
-    shapes: list[dict[str, Any]] = [
-        {
-            "label": names[place],
-            "points": [[float(x), float(y)] for x, y in region.as_one_ring()],
-            "group_id": None,
-            "description": "",
-            "shape_type": "polygon",
-            "flags": {},
-            "mask": None,
-        }
-        for place, mask in class_masks(labels, names)
-        for region in polygons(mask)
-    ]
+def to_labelme(shapes: Sequence[Shape], size: tuple[int, int], file_name: str, *, tolerance: float) -> dict[str, Any]:
+    """Return labelme's JSON: polygons, into which regions with holes are cut."""
     return {
         "version": "5.5.0",
         "flags": {},
-        "shapes": shapes,
+        "shapes": [
+            {
+                "label": shape.name,
+                "points": [[float(x), float(y)] for x, y in polygon.outline],
+                "group_id": None,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
+            for shape in shapes
+            for polygon in shape.polygons(holes=False, tolerance=tolerance)
+        ],
         "imagePath": file_name,
         "imageData": None,
-        "imageHeight": labels.shape[0],
-        "imageWidth": labels.shape[1],
+        "imageHeight": size[0],
+        "imageWidth": size[1],
     }
 
 
-def to_geojson(labels: NDArray[np.integer], names: Sequence[str], scores: Mapping[int, float]) -> Any:
+def to_geojson(shapes: Sequence[Shape], *, tolerance: float) -> dict[str, Any]:
     """Return a GeoJSON feature for each class, a MultiPolygon; y runs downwards, as rows of pixels do."""
     features = [
         {
@@ -87,52 +80,64 @@ def to_geojson(labels: NDArray[np.integer], names: Sequence[str], scores: Mappin
             "geometry": {
                 "type": "MultiPolygon",
                 "coordinates": [
-                    [_closed(ring) for ring in (region.outline, *region.holes)] for region in polygons(mask)
+                    [_closed(ring) for ring in (polygon.outline, *polygon.holes)]
+                    for polygon in shape.polygons(tolerance=tolerance)
                 ],
             },
-            "properties": {"name": names[place], "class": place, "pixels": int(mask.sum()), "score": scores[place]},
+            "properties": {
+                "name": shape.name,
+                "class": shape.index,
+                "pixels": int(shape.mask.sum()),
+                "score": shape.score,
+            },
         }
-        for place, mask in class_masks(labels, names)
+        for shape in shapes
     ]
     return {"type": "FeatureCollection", "features": features}
 
 
 def to_label_studio(
-    labels: NDArray[np.integer],
-    names: Sequence[str],
-    scores: Mapping[int, float],
+    shapes: Sequence[Shape],
+    size: tuple[int, int],
     *,
-    from_name: str = "tag",
-    to_name: str = "image",
-) -> Any:
-    """Return a prediction for Label Studio: a brush region for each class.
+    from_name: str,
+    to_name: str,
+    labels: Sequence[str],
+    polygons: bool,
+    tolerance: float,
+) -> dict[str, Any]:
+    """Return a prediction for Label Studio: a brush region for each class, or polygons, cut where they have holes.
 
     Args:
-        labels: as above.
-        names: as above.
-        scores: as above.
-        from_name: of the `BrushLabels` in the labelling configuration.
+        shapes: as above.
+        size: as above.
+        from_name: of the `BrushLabels` or `PolygonLabels` in the labelling configuration.
         to_name: of the `Image` in it.
+        labels: what the configuration calls the classes.
+        polygons: whether they are polygons. Their corners are in percent of the image.
+        tolerance: as above.
     """
-    height, width = labels.shape
+    kind = "polygonlabels" if polygons else "brushlabels"
     result = [
         {
-            "id": f"class-{place}",
-            "type": "brushlabels",
+            "id": f"{from_name}-{shape.index}" + (f"-{place}" if polygons else ""),
+            "type": kind,
             "from_name": from_name,
             "to_name": to_name,
-            "original_width": width,
-            "original_height": height,
+            "original_width": size[1],
+            "original_height": size[0],
             "image_rotation": 0,
-            "score": scores[place],
-            "value": {"format": "rle", "rle": _label_studio_rle(mask), "brushlabels": [names[place]]},
+            "score": shape.score,
+            "value": {**value, kind: [labels[shape.index]]},
         }
-        for place, mask in class_masks(labels, names)
+        for shape in shapes
+        for place, value in enumerate(_polygon_values(shape, size, tolerance) if polygons else [_brush_value(shape)])
     ]
-    return {"model_version": "catseg", "result": result}
+    score = float(np.mean([shape.score for shape in shapes])) if shapes else 0.0
+    return {"model_version": "catseg", "score": score, "result": result}
 
 
-def to_supervision(labels: NDArray[np.integer], names: Sequence[str], scores: Mapping[int, float]) -> Any:
+def to_supervision(shapes: Sequence[Shape]) -> Any:
     """Return `supervision.Detections` with a mask for each class.
 
     Raises:
@@ -142,17 +147,14 @@ def to_supervision(labels: NDArray[np.integer], names: Sequence[str], scores: Ma
         import supervision
     except ImportError as error:
         raise RunError("to_supervision needs the package supervision: pip install supervision") from error
-    found = list(class_masks(labels, names))
-    if not found:
+    if not shapes:
         return supervision.Detections.empty()
-    masks = np.stack([mask for _, mask in found])
-    places = [place for place, _ in found]
     return supervision.Detections(
-        xyxy=np.array([_box(mask) for mask in masks], dtype=np.float32),
-        mask=masks,
-        class_id=np.array(places),
-        confidence=np.array([scores[place] for place in places], dtype=np.float32),
-        data={"class_name": np.array([names[place] for place in places])},
+        xyxy=np.array([shape.box for shape in shapes], dtype=np.float32),
+        mask=np.stack([shape.mask for shape in shapes]),
+        class_id=np.array([shape.index for shape in shapes]),
+        confidence=np.array([shape.score for shape in shapes], dtype=np.float32),
+        data={"class_name": np.array([shape.name for shape in shapes])},
     )
 
 
@@ -165,9 +167,16 @@ def _closed(ring: Ring) -> list[list[int]]:
     return [[x, y] for x, y in (*ring, ring[0])]
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+def _polygon_values(shape: Shape, size: tuple[int, int], tolerance: float) -> list[dict[str, Any]]:
+    height, width = size
+    return [
+        {"points": [[100 * x / width, 100 * y / height] for x, y in polygon.outline], "closed": True}
+        for polygon in shape.polygons(holes=False, tolerance=tolerance)
+    ]
+
+
+def _brush_value(shape: Shape) -> dict[str, Any]:
+    return {"format": "rle", "rle": _label_studio_rle(shape.mask)}
 
 
 def _label_studio_rle(mask: NDArray[np.bool_]) -> list[int]:

@@ -1,10 +1,21 @@
-"""Outlines of masks as polygons that run along the borders of pixels."""
+"""Outlines of masks as polygons that run along the borders of pixels, or near them.
 
+Polygons are valid as the OGC's Simple Features define it, and so to every library that follows it: no ring crosses or
+touches itself, holes lie within the outline, and rings of one polygon meet in points at most.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from catseg.errors import InputError, RunError
 
 Ring = list[tuple[int, int]]
 
@@ -20,52 +31,116 @@ class Polygon:
     """
 
     outline: Ring
-    holes: tuple[Ring, ...]
-
-    def as_one_ring(self) -> Ring:
-        """Join the holes to the outline by bridges without width, for formats that have no holes.
-
-        The ring covers the same pixels under both common rules of filling.
-        """
-        ring = list(self.outline)
-        for hole in self.holes:
-            points, corners = np.array(ring), np.array(hole)
-            distances = ((points[:, None] - corners[None]) ** 2).sum(axis=2)
-            at, start = (int(i) for i in np.unravel_index(int(distances.argmin()), distances.shape))
-            ring[at + 1 : at + 1] = [*hole[start:], *hole[: start + 1], ring[at]]
-        return ring
+    holes: tuple[Ring, ...] = ()
 
 
-def polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
+def polygons(mask: NDArray[np.bool_], *, holes: bool = True, tolerance: float = 0.0) -> list[Polygon]:
     """Trace the regions of a mask.
 
     Args:
         mask: (H, W).
+        holes: False cuts regions at their holes, straight up and down, until no piece has one: for formats without
+            holes.
+        tolerance: how far, in pixels, the border may be from that of the pixels. Corners that are not needed for that
+            are left out (Douglas-Peucker, by shapely, which keeps rings from crossing). Each polygon is simplified by
+            itself, so that neighbours may overlap, or leave a gap, by as much.
 
     Returns:
-        The regions, from top to bottom. The areas of outlines, less those of holes, add up to the pixels of the mask.
+        The regions or pieces, from top to bottom. Without a tolerance, the areas of outlines, less those of holes, add
+        up to the pixels of the mask.
+
+    Raises:
+        ValueError: if the tolerance is negative.
+        RuntimeError: if there is a tolerance, but shapely is not installed.
     """
+    if not tolerance >= 0:
+        raise InputError(f"the tolerance of polygons is a number of pixels, 0 or more, got {tolerance}")
+    traced = sorted(_trace(mask, holes=holes), key=lambda polygon: min((y, x) for x, y in polygon.outline))
+    return _simplified(traced, tolerance) if tolerance else traced
+
+
+def without_crumbs(mask: NDArray[np.bool_], min_pixels: int) -> NDArray[np.bool_]:
+    """Leave out the regions of a mask (H, W) with fewer pixels, and then fill such holes; both 4-connected.
+
+    Raises:
+        ValueError: if the number is negative.
+    """
+    if min_pixels < 0:
+        raise InputError(f"min_pixels is a number of pixels, 0 or more, got {min_pixels}")
+    if min_pixels < 2:
+        return mask
+    kept = _large(mask, min_pixels)
+    holes = binary_fill_holes(kept) & ~kept
+    return np.asarray(kept | (holes & ~_large(holes, min_pixels)))
+
+
+def _large(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    _, regions, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    return np.asarray(mask & (statistics[:, cv2.CC_STAT_AREA] >= pixels)[regions])
+
+
+def _trace(mask: NDArray[np.bool_], *, holes: bool, offset: tuple[int, int] = (0, 0)) -> Iterator[Polygon]:
+    """Yield the regions of a mask whose upper left corner is at (x, y) = `offset`, with their holes or cut by them."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return []
-    top, left = int(rows[0]), int(columns[0])
-    inner = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1)
+        return
+    inner = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    left, top = offset[0] + int(columns[0]) - 1, offset[1] + int(rows[0]) - 1
     _, regions = cv2.connectedComponents(inner.astype(np.uint8), connectivity=4)
     outlines: dict[int, Ring] = {}
-    holes: dict[int, list[Ring]] = {}
-    for region, ring in _rings(inner, regions, offset=(left - 1, top - 1)):
+    inside: dict[int, list[Ring]] = {}
+    for region, ring in _rings(inner, regions, offset=(left, top)):
         if _doubled_area(ring) > 0:
             outlines[region] = ring
         else:
-            holes.setdefault(region, []).append(ring)
-    return [Polygon(ring, tuple(holes.get(region, ()))) for region, ring in sorted(outlines.items())]
+            inside.setdefault(region, []).append(ring)
+    for region, outline in outlines.items():
+        if holes or region not in inside:
+            yield Polygon(outline, tuple(inside.get(region, ())))
+            continue
+        corners = sorted(ring[len(ring) // 2] for ring in inside[region])
+        x, y = corners[len(corners) // 2]
+        for piece in _cut(regions == region, x - left, y - top):
+            yield from _trace(piece, holes=False, offset=(left, top))
 
 
-def _rings(mask: NDArray[np.bool_], regions: NDArray[np.int32], offset: tuple[int, int]) -> list[tuple[int, Ring]]:
+def _cut(region: NDArray[np.bool_], x: int, y: int) -> Iterator[NDArray[np.bool_]]:
+    """Cut a region, up and down from the corner (x, y) of one of its holes until outside; its borders are empty."""
+    _, background = cv2.connectedComponents((~region).astype(np.uint8), connectivity=4)
+    outside = np.flatnonzero((background[:, x - 1 : x + 1] == background[0, 0]).any(axis=1))
+    above, below = outside[outside < y][-1], outside[outside >= y][0]
+    left_count, left = cv2.connectedComponents(region[:, :x].astype(np.uint8), connectivity=4)
+    right_count, right = cv2.connectedComponents(region[:, x:].astype(np.uint8), connectivity=4)
+    joined = region[:, x - 1] & region[:, x]
+    joined[above + 1 : below] = False
+    edges = (left[joined, -1], left_count + right[joined, 0])
+    graph = coo_array((np.ones(len(edges[0])), edges), shape=(left_count + right_count,) * 2)
+    _, part = connected_components(graph, directed=False)
+    parts = np.where(region, part[np.hstack([left, left_count + right])], -1)
+    for place in np.unique(parts[region]):
+        yield parts == place
+
+
+def _simplified(exact: list[Polygon], tolerance: float) -> list[Polygon]:
+    """Leave out corners that are not needed to stay within `tolerance` pixels of the border."""
+    try:
+        import shapely
+    except ImportError as error:
+        raise RunError("polygons with a tolerance need the package shapely: pip install catseg[polygons]") from error
+    # Half of it: where a ring starts, GEOS takes a corner out of what it has simplified before, so that both add up.
+    shapes = shapely.simplify([shapely.Polygon(p.outline, p.holes) for p in exact], tolerance / 2)
+    return [Polygon(_corners(shape.exterior), tuple(map(_corners, shape.interiors))) for shape in shapes]
+
+
+def _corners(ring: Any) -> Ring:
+    return [(int(x), int(y)) for x, y in ring.coords[:-1]]
+
+
+def _rings(mask: NDArray[np.bool_], regions: NDArray[np.int32], offset: tuple[int, int]) -> Iterator[tuple[int, Ring]]:
     """Follow the borders of a mask whose outermost pixels are empty, with the mask on the right.
 
-    Returns:
-        The region that a ring belongs to, and its corners.
+    Yields:
+        The region that a ring belongs to, and its corners. No ring passes a corner twice.
     """
     width = mask.shape[1] + 1
     # Of each kind of edge: the neighbour that is not in the mask, and where the edge starts from the pixel's corner.
@@ -81,12 +156,13 @@ def _rings(mask: NDArray[np.bool_], regions: NDArray[np.int32], offset: tuple[in
     key, owner = key[order], owner[order]
     start, direction = key >> 2, key & 3
     end = start + steps[direction]
-    # A right turn first, so that regions that touch at a corner stay apart; then straight on, then left.
+    # Where two pixels touch at a corner alone, a right turn stays with the pixel, so that regions remain apart. A left
+    # turn goes on to the other one: within a region, the ring would else come back to the corner.
     following = np.full(len(key), -1)
-    for turn in (3, 0, 1):
+    for turn in (1, 0, 3):
         wanted = end * 4 + (direction + turn) % 4
         place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        following = np.where(key[place] == wanted, place, following)
+        following = np.where((key[place] == wanted) & (owner[place] == owner), place, following)
     return _follow(following.tolist(), direction.tolist(), start.tolist(), owner.tolist(), width, offset)
 
 
@@ -97,8 +173,7 @@ def _follow(
     owner: list[int],
     width: int,
     offset: tuple[int, int],
-) -> list[tuple[int, Ring]]:
-    rings = []
+) -> Iterator[tuple[int, Ring]]:
     visited = [False] * len(following)
     for first in range(len(following)):
         if visited[first]:
@@ -112,8 +187,7 @@ def _follow(
                 y, x = divmod(start[after], width)
                 ring.append((x + offset[0], y + offset[1]))
             edge = after
-        rings.append((owner[first], ring))
-    return rings
+        yield owner[first], ring
 
 
 def _doubled_area(ring: Ring) -> int:

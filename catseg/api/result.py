@@ -2,7 +2,7 @@
 
 import difflib
 import io
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catseg.api import exports
+from catseg.api.shapes import Shape, class_shapes
 from catseg.atomic import atomic_path
 from catseg.errors import InputError, RunError
 from catseg.modeling.image_logits import ImageLogits
@@ -150,31 +151,71 @@ class Result:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, scores=scores, names=np.array(self.names))
 
-    def to_coco(self) -> dict[str, Any]:
+    def shapes(self, *, min_pixels: int = 0) -> list[Shape]:
+        """Return the classes in the image as labelling tools draw them: masks with scores, and their polygons.
+
+        Args:
+            min_pixels: smaller regions of a class are left out, and smaller holes filled. Of the methods below, too.
+        """
+        return list(class_shapes(self.labels, self.scores, self.names, min_pixels))
+
+    def to_coco(self, *, min_pixels: int = 0) -> dict[str, Any]:
         """Return a COCO data set of this image, with compressed RLE: see `catseg.api.exports`."""
-        return exports.to_coco(self.labels, self.names, exports.image_name(self.source), self._mean_scores())
+        name = exports.image_name(self.source)
+        return exports.to_coco(self.shapes(min_pixels=min_pixels), self._size, self.names, name)
 
-    def to_labelme(self) -> dict[str, Any]:
-        """Return labelme's JSON, with polygons."""
-        return exports.to_labelme(self.labels, self.names, exports.image_name(self.source))
+    def to_labelme(self, *, tolerance: float = 0.0, min_pixels: int = 0) -> dict[str, Any]:
+        """Return labelme's JSON, with polygons that are at most `tolerance` pixels from the borders."""
+        name = exports.image_name(self.source)
+        return exports.to_labelme(self.shapes(min_pixels=min_pixels), self._size, name, tolerance=tolerance)
 
-    def to_geojson(self) -> dict[str, Any]:
-        """Return GeoJSON, in pixels."""
-        return exports.to_geojson(self.labels, self.names, self._mean_scores())
+    def to_geojson(self, *, tolerance: float = 0.0, min_pixels: int = 0) -> dict[str, Any]:
+        """Return GeoJSON, in pixels; arguments as `to_labelme`."""
+        return exports.to_geojson(self.shapes(min_pixels=min_pixels), tolerance=tolerance)
 
-    def to_label_studio(self, *, from_name: str = "tag", to_name: str = "image") -> dict[str, Any]:
-        """Return a prediction for Label Studio, with its RLE."""
+    def to_label_studio(
+        self,
+        *,
+        from_name: str = "tag",
+        to_name: str = "image",
+        labels: Sequence[str] | None = None,
+        polygons: bool = False,
+        tolerance: float = 0.0,
+        min_pixels: int = 0,
+    ) -> dict[str, Any]:
+        """Return a prediction for Label Studio.
+
+        Args:
+            from_name: of the `BrushLabels` or `PolygonLabels` in the labelling configuration.
+            to_name: of the `Image` in it.
+            labels: what the configuration calls the classes; by default their names.
+            polygons: for `PolygonLabels`; otherwise masks in Label Studio's RLE.
+            tolerance: of polygons, as `to_labelme`.
+            min_pixels: as `shapes`.
+
+        Raises:
+            ValueError: if there are not as many labels as classes.
+        """
+        labels = self.names if labels is None else labels
+        if len(labels) != len(self.names):
+            raise InputError(f"expected a label for each of {len(self.names)} classes, got {len(labels)}")
         return exports.to_label_studio(
-            self.labels, self.names, self._mean_scores(), from_name=from_name, to_name=to_name
+            self.shapes(min_pixels=min_pixels),
+            self._size,
+            from_name=from_name,
+            to_name=to_name,
+            labels=labels,
+            polygons=polygons,
+            tolerance=tolerance,
         )
 
-    def to_supervision(self) -> Any:
+    def to_supervision(self, *, min_pixels: int = 0) -> Any:
         """Return `supervision.Detections` with a mask for each class.
 
         Raises:
             RuntimeError: if supervision is not installed.
         """
-        return exports.to_supervision(self.labels, self.names, self._mean_scores())
+        return exports.to_supervision(self.shapes(min_pixels=min_pixels))
 
     def _repr_png_(self) -> bytes | None:
         if self.found is None:
@@ -183,8 +224,10 @@ class Result:
         self.plot().save(buffer, "PNG")
         return buffer.getvalue()
 
-    def _mean_scores(self) -> Mapping[int, float]:
-        return {place: float(self.scores[mask].mean()) for place, mask in exports.class_masks(self.labels, self.names)}
+    @property
+    def _size(self) -> tuple[int, int]:
+        height, width = self.labels.shape
+        return height, width
 
     @property
     def _found(self) -> Found:

@@ -111,6 +111,52 @@ def test_label_studio(shape):
         np.testing.assert_array_equal(decoded(region["value"]["rle"], shape) > 0, labels == place)
 
 
+def test_label_studio_polygons(result):
+    prediction = as_json(result.to_label_studio(labels=["Sofa", "Cat", "Other"], polygons=True))
+    (sofa,) = [region for region in prediction["result"] if region["value"]["polygonlabels"] == ["Sofa"]]
+    assert sofa["type"] == "polygonlabels"
+    assert sorted(sofa["value"]["points"]) == [
+        [0, 0],
+        [0, pytest.approx(200 / 3)],
+        [50, 0],
+        [50, pytest.approx(200 / 3)],
+    ]
+    assert prediction["score"] == pytest.approx(np.mean([shape.score for shape in result.shapes()]))
+    assert len({region["id"] for region in prediction["result"]}) == len(prediction["result"])
+    with pytest.raises(ValueError, match="a label for each of 3 classes, got 1"):
+        result.to_label_studio(labels=["Sofa"])
+
+
+def test_shapes(result):
+    shapes = result.shapes()
+    assert [(shape.index, shape.name, shape.box) for shape in shapes] == [
+        (0, "sofa", (0, 0, 2, 2)),
+        (1, "cat, kitten", (2, 0, 4, 2)),
+        (2, "cat", (0, 2, 2, 3)),
+    ]
+    for shape in shapes:
+        np.testing.assert_array_equal(shape.mask, shape.index == LABELS)
+        assert shape.score == pytest.approx(float(result.scores[shape.mask].mean()))
+        assert len(shape.polygons()) == 1
+
+
+def test_crumbs_are_left_out_of_one_class_and_filled_in_another():
+    labels = np.zeros((9, 12), dtype=np.int32)
+    labels[2, 2], labels[:, 9:], labels[8, 0] = 1, 1, -1
+    scores = np.where(labels == 0, 0.9, 0.6).astype(np.float32)
+    scores[2, 2] = 0.1
+    result = Result(names=NAMES, found=Found(np.zeros((9, 12, 3), np.uint8), labels, scores))
+    sofa, cat = result.shapes(min_pixels=3)
+    assert (sofa.score, cat.score) == pytest.approx((0.9, 0.6)), "of the class's own pixels that are left"
+    assert sofa.mask.sum() + cat.mask.sum() == labels.size - 1
+    assert sofa.mask[2, 2]
+    assert not (sofa.mask & cat.mask).any()
+    assert len(result.to_labelme(min_pixels=3)["shapes"]) == 2 < len(result.to_labelme()["shapes"])
+    assert len(result.to_geojson(min_pixels=3)["features"][1]["geometry"]["coordinates"]) == 1
+    assert result.to_coco(min_pixels=3)["annotations"][1]["area"] == 27
+    assert result.shapes(min_pixels=1000) == []
+
+
 def test_supervision(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
     found = result.to_supervision()
