@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +146,9 @@ def segment_dataset(
         skipped = len(references) - len(waiting)
         summary = DatasetSummary(f"{storage.address}/{MANIFEST}", skipped=skipped, left_out=left_out)
         try:
-            _run(runner, work, loaded, waiting, lambda row: (summary.add(row), report(row)))
+            for row in _rows(runner, work, loaded, waiting):
+                summary.add(row)
+                report(row)
         finally:
             manifest.merge()
     summary.seconds = time.monotonic() - start
@@ -159,18 +161,14 @@ def _result_folder(storage: Storage, save: Collection[str], image_format: str) -
     return ResultFolder(Path(storage.address), [], save, image_format)
 
 
-def _unfinished(
-    references: Sequence[Reference], finished: Mapping[str, str], results: ResultFolder
-) -> list[Reference]:
+def _unfinished(references: Sequence[Reference], finished: Mapping[str, str], results: ResultFolder) -> list[Reference]:
     if not finished:
         return list(references)
     return [item for item in references if finished.get(item.input) != results.fingerprint(item.image())]
 
 
-def _run(
-    engine: Engine, work: Work, model: CATSegModel, references: Sequence[Reference], report: Callable[[Row], object]
-) -> None:
-    """Do what is left, and tell of each image when its piece of the work is done."""
+def _rows(engine: Engine, work: Work, model: CATSegModel, references: Sequence[Reference]) -> Iterator[Row]:
+    """Do what is left, and yield the row of each image when its piece of the work is done."""
     if not references:
         return
     size = max(1, min(MOST_IMAGES, math.ceil(len(references) / (PIECES * engine.workers))))
@@ -178,5 +176,4 @@ def _run(
     with logging_redirect_tqdm(), tqdm(total=len(references), unit="image", disable=None) as progress:
         for rows in engine.run(work, pack_model(model), pieces):
             progress.update(len(rows))
-            for row in rows:
-                report(row)
+            yield from rows

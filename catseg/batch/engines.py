@@ -1,6 +1,6 @@
 """What runs the workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from catseg.batch.local_engine import LocalEngine
@@ -10,7 +10,7 @@ from catseg.batch.references import Reference
 from catseg.batch.worker import Work
 from catseg.errors import InputError
 
-ENGINES = {"local": LocalEngine, "ray": RayEngine}
+ENGINES: dict[str, Callable[[int], "Engine"]] = {"local": LocalEngine, "ray": RayEngine}
 
 
 class Engine(Protocol):

@@ -1,9 +1,9 @@
 """What became of each image: a table that grows in parts.
 
-The manifest is a mapping from an image to its row. Each part is what one worker made of one piece of the work, in a file
-that is named by the run and by that piece: a piece that is done twice, because its worker was killed, writes the same
-file again. Parts are merged at the beginning and at the end of a run, the later run's row in place of the earlier one's,
-into one file that is replaced whole. A run that is cut short while it merges leaves parts that are merged again.
+The manifest is a mapping from an image to its row. Each part is what one worker made of one piece of the work, in a
+file that is named by the run and by that piece: a piece that is done twice, because its worker was killed, writes the
+same file again. Parts are merged at the beginning and at the end of a run, a later run's row in place of an earlier
+one's, into one file that is replaced whole. A run that is cut short while it merges leaves parts that are merged again.
 """
 
 from collections.abc import Iterator, Sequence

@@ -122,9 +122,7 @@ def _remote_files(words: Sequence[str], output: str) -> tuple[list[Reference], d
                 left_out[address] = why_unreadable(Path(path.name)) or "not named as an image"
     paths = [Path(address.partition("://")[2]) for address in found]
     names = result_names(paths, os.path.commonpath(bases)) if bases else []
-    references = [
-        Reference(address, name, state) for (address, state), name in zip(found.items(), names, strict=True)
-    ]
+    references = [Reference(address, name, state) for (address, state), name in zip(found.items(), names, strict=True)]
     return references, left_out
 
 
@@ -202,8 +200,8 @@ def _absolute(path: str | None, table: str, row: int) -> str:
 
 def _names(addresses: Sequence[str]) -> list[str]:
     different = list(dict.fromkeys(addresses))
-    names = result_names([Path("/" + address.partition("://")[2] if is_remote(address) else address) for address in different])
-    known = dict(zip(different, names, strict=True))
+    paths = [Path(f"/{item.partition('://')[2]}" if is_remote(item) else item) for item in different]
+    known = dict(zip(different, result_names(paths), strict=True))
     return [known[address] for address in addresses]
 
 

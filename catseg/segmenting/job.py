@@ -121,9 +121,7 @@ class Job:
         else:
             self.done.append(outcome)
 
-    def outcomes(
-        self, images: Iterable[InputImage], report: Report = _no_report
-    ) -> Iterator[dict[str, Any] | str]:
+    def outcomes(self, images: Iterable[InputImage], report: Report = _no_report) -> Iterator[dict[str, Any] | str]:
         """Yield, of each image in order, its record, or why there is none.
 
         Args:
