@@ -50,3 +50,9 @@ class Attempts:
     def end(self) -> None:
         """Forget the notes: the piece is done."""
         self._storage.remove(self._file)
+
+
+def forget_all(storage: Storage) -> None:
+    """Remove the notes that runs left which were cut short, once all of their work is done."""
+    for name in storage.names(FOLDER):
+        storage.remove(f"{FOLDER}/{name}")

@@ -14,6 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from catseg.api.loading import load
 from catseg.api.model import CATSegModel
 from catseg.api.request import THRESHOLD, SegmentOptions
+from catseg.batch.attempts import forget_all
 from catseg.batch.engines import Engine, make_engine
 from catseg.batch.manifest import MANIFEST, Manifest, Row
 from catseg.batch.packed_model import pack_model
@@ -115,7 +116,7 @@ def segment_dataset(
     """
     start = time.monotonic()
     storage = Storage(os.fspath(output))
-    with closing(make_engine(engine, workers)) as runner, output_errors():
+    with closing(make_engine(engine, workers)) as runner:
         names = load_vocabulary(classes)
         words = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
         references, left_out = find_references([os.fspath(word) for word in words], storage.address)
@@ -126,31 +127,24 @@ def segment_dataset(
             "batch": batch,
             "keep_probabilities": "scores" in save,
         }
-        loaded.encode_classes(names)
-        resumes = not storage.is_empty()
+        loaded.segment((), names, **options)  # which no image, but any wrong value, makes an error
         results = _result_folder(storage, save, image_format)
-        prepare_results(results, loaded, names, options)
-        manifest = Manifest(storage)
-        manifest.merge()
-        waiting = _unfinished(references, manifest.finished(), results)
-        work = Work(
-            classes=names,
-            options=options,
-            results=results,
-            storage=storage,
-            run=manifest.next_run(),
-            resumes=resumes,
-            device=device or runner.device(),
-            cores=runner.cores(),
-        )
-        skipped = len(references) - len(waiting)
-        summary = DatasetSummary(f"{storage.address}/{MANIFEST}", skipped=skipped, left_out=left_out)
-        try:
-            for row in _rows(runner, work, loaded, waiting):
+        summary = DatasetSummary(f"{storage.address}/{MANIFEST}", left_out=left_out)
+        with output_errors():
+            work = Work(
+                classes=names,
+                options=options,
+                results=results,
+                storage=storage,
+                run=Manifest(storage).next_run(),
+                resumes=not storage.is_empty(),
+                device=device or runner.device(),
+                cores=runner.cores(),
+            )
+            prepare_results(results, loaded, names, options)
+            for row in _rows(runner, work, loaded, references, summary):
                 summary.add(row)
                 report(row)
-        finally:
-            manifest.merge()
     summary.seconds = time.monotonic() - start
     return summary
 
@@ -161,19 +155,31 @@ def _result_folder(storage: Storage, save: Collection[str], image_format: str) -
     return ResultFolder(Path(storage.address), [], save, image_format)
 
 
-def _unfinished(references: Sequence[Reference], finished: Mapping[str, str], results: ResultFolder) -> list[Reference]:
-    if not finished:
-        return list(references)
-    return [item for item in references if finished.get(item.input) != results.fingerprint(item.image())]
-
-
-def _rows(engine: Engine, work: Work, model: CATSegModel, references: Sequence[Reference]) -> Iterator[Row]:
-    """Do what is left, and yield the row of each image when its piece of the work is done."""
-    if not references:
+def _rows(
+    engine: Engine, work: Work, model: CATSegModel, references: Sequence[Reference], summary: DatasetSummary
+) -> Iterator[Row]:
+    """Do what the manifest does not have, and yield the row of each image when its piece of the work is done."""
+    manifest = Manifest(work.storage)
+    manifest.merge()
+    waiting = _unfinished(references, manifest.finished(), work.results)
+    summary.skipped = len(references) - len(waiting)
+    if not waiting:
         return
-    size = max(1, min(MOST_IMAGES, math.ceil(len(references) / (PIECES * engine.workers))))
-    pieces = [references[first : first + size] for first in range(0, len(references), size)]
-    with logging_redirect_tqdm(), tqdm(total=len(references), unit="image", disable=None) as progress:
-        for rows in engine.run(work, pack_model(model), pieces):
-            progress.update(len(rows))
-            yield from rows
+    size = max(1, min(MOST_IMAGES, math.ceil(len(waiting) / (PIECES * engine.workers))))
+    pieces = [waiting[first : first + size] for first in range(0, len(waiting), size)]
+    try:
+        with logging_redirect_tqdm(), tqdm(total=len(waiting), unit="image", disable=None) as progress:
+            for rows in engine.run(work, pack_model(model), pieces):
+                progress.update(len(rows))
+                yield from rows
+        forget_all(work.storage)
+    finally:
+        manifest.merge()
+
+
+def _unfinished(
+    references: Sequence[Reference], finished: Mapping[str, str], results: ResultFolder
+) -> Sequence[Reference]:
+    if not finished:
+        return references
+    return [item for item in references if finished.get(item.input) != results.fingerprint(item.image())]

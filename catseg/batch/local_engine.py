@@ -70,26 +70,34 @@ class _Worker:
         self._arguments = (work, packed, index)
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
-        self._stopped = False
+        self._busy = self._stopped = False
 
     def run(self, piece: Sequence[Reference]) -> list[Row]:
         """Have the process do a piece of the work, and its successor, if it is killed: see `Attempts`."""
+        self._busy = True
         while not self._stopped:
             try:
                 connection = self._connection or self._start()
                 connection.send(piece)
-                return self._answer(connection)
+                rows: list[Row] = self._answer(connection)
             except (EOFError, ConnectionError):
                 self._connection = None
+                continue
+            self._busy = False
+            return rows
         return []
 
     def stop(self) -> None:
-        """End the process, which finishes the file that it writes."""
+        """End the process, which finishes the files that it writes."""
         self._stopped = True
-        if self._process is not None:
+        if self._process is None or self._connection is None:
+            return
+        if self._busy:
             self._process.terminate()
-            self._process.join(_SECONDS_TO_END)
-            self._process.kill()
+        else:
+            self._connection.close()
+        self._process.join(_SECONDS_TO_END)
+        self._process.kill()
 
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")

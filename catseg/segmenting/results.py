@@ -18,6 +18,7 @@ from catseg.visualization import save_image, side_by_side
 
 SHARES = "shares"
 _SUFFIXES = {"labels": "png", "scores": "npz", "coco": "json", "labelme": "json", SHARES: "json"}  # of other kinds: any
+_DRAWN = ("overlay", "side by side")
 _RECORDS = ".catseg"  # folder of the records of images whose shares are not asked for
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -39,8 +40,11 @@ class ResultFolder:
             image_format: suffix of the result images, without dot.
 
         Raises:
-            ValueError: if a result would replace an image.
+            ValueError: if there is no such kind, or a result would replace an image.
         """
+        unknown = [kind for kind in kinds if kind not in _KINDS]
+        if unknown:
+            raise InputError(f"no result is called {', '.join(unknown)}: there are {', '.join(_KINDS)}")
         self._folder = folder
         self._kinds = {kind: _SUFFIXES.get(kind, image_format) for kind in kinds if kind != SHARES}
         self._records = folder if SHARES in kinds else folder / _RECORDS
@@ -197,7 +201,7 @@ def write_result(result: Result, files: Mapping[str, Path]) -> None:
     Raises:
         OSError: if a file cannot be written.
     """
-    drawn = result.overlay() if files.keys() & {"overlay", "side by side"} else None
+    drawn = result.overlay() if files.keys() & set(_DRAWN) else None
     for kind, path in files.items():
         if kind == "overlay" and drawn is not None:
             save_image(path, drawn)
@@ -216,6 +220,7 @@ _WRITERS = {
     "class scores": lambda result, path: save_image(path, result.class_scores_image()),
     "coco": lambda result, path: write_json(path, result.to_coco()),
 }
+_KINDS = (*_DRAWN, *_WRITERS, "labelme", SHARES)
 
 
 @contextmanager
