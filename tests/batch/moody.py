@@ -1,6 +1,6 @@
 """A network that ends its process at some images, for the tests of engines; and a run of them as a command.
 
-    python tests/batch/moody.py ENGINE IMAGES OUTPUT LOG SECONDS
+python tests/batch/moody.py ENGINE IMAGES OUTPUT LOG SECONDS
 """
 
 import json

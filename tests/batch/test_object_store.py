@@ -62,7 +62,9 @@ def test_from_and_to_s3(photos, tmp_path):
     assert json.loads(storage.read("trip/0000_shares.json"))["input"] == f"{there}/photos/trip/0000.png"
     with open_file(found.manifest) as file:
         table = pq.read_table(file)
-    assert sorted(table["input"].to_pylist()) == [f"{there}/photos/{name}.png" for name in ("0000", "0001", "trip/0000")]
+    assert sorted(table["input"].to_pylist()) == [
+        f"{there}/photos/{name}.png" for name in ("0000", "0001", "trip/0000")
+    ]
     assert storage.names(".catseg/parts") == storage.names(".catseg/attempts") == []
 
 

@@ -41,7 +41,9 @@ def test_the_same_labels_bit_for_bit(ray_cluster, tmp_path):
     assert {path.name for path in written(tmp_path / "ray") if path.suffix == ".png"} == labels
     for path in (tmp_path / "ray").glob("*_labels.png"):
         assert path.read_bytes() == (tmp_path / "local" / path.name).read_bytes()
-        scores = [np.load(tmp_path / engine / path.name.replace("labels.png", "scores.npz")) for engine in ("ray", "local")]
+        scores = [
+            np.load(tmp_path / engine / path.name.replace("labels.png", "scores.npz")) for engine in ("ray", "local")
+        ]
         assert np.array_equal(scores[0]["scores"], scores[1]["scores"])
     here = model.segment(photos / "0003.png", "sofa, cat", threshold=0)
     assert len(np.unique(here.labels)) == 2
@@ -60,7 +62,7 @@ def test_a_killed_worker_a_killing_image_and_a_killed_driver(ray_cluster, tmp_pa
         driver.kill()
     assert results(output) < 60
     with command(*words) as driver:
-        found, errors = driver.communicate(timeout=240)
+        found, errors = driver.communicate(timeout=500)
     assert driver.returncode == 0, errors
     summary = json.loads(found)
     assert summary["done"] + summary["skipped"] == 60
