@@ -19,8 +19,7 @@ def ray_cluster(tmp_path_factory):
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # which would end processes when others take the memory
-        for wait in ("raylet_start_wait_time_s", "worker_register_timeout_seconds"):
-            patch.setenv(f"RAY_{wait}", "300")  # of a machine that is busy
+        patch.setenv("RAY_worker_register_timeout_seconds", "300")  # of a machine that is busy
         context = ray.init(
             num_cpus=2,
             object_store_memory=200 * 2**20,

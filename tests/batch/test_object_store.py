@@ -12,13 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from catseg.batch.dataset import segment_dataset
 from catseg.batch.local_engine import LocalEngine
-from catseg.batch.manifest import Manifest, Row
+from catseg.batch.manifest import Manifest
 from catseg.batch.packed_model import unpack_model
-from catseg.batch.references import find_references
 from catseg.batch.storage import Storage, filesystem, open_file
 from catseg.batch.worker import ImageWorker
-from catseg.batch.dataset import segment_dataset
 from catseg.segmenting.results import OutputError
 from tests.batch.moody import moody_model, write_images
 
@@ -96,7 +95,7 @@ def test_an_object_that_is_gone_is_a_row_with_an_error(photos, tmp_path):
 
 
 def test_a_bucket_that_is_not_there(photos, tmp_path):
-    here, there = photos
+    here, _ = photos
     model = moody_model(tmp_path / "log")
     with pytest.raises(FileNotFoundError, match="nothing is at s3://no-such-bucket/photos"):
         segment_dataset("s3://no-such-bucket/photos", "sofa, cat", tmp_path / "out", model=model)
