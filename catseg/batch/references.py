@@ -13,7 +13,7 @@ from catseg.batch.storage import filesystem, is_remote, open_file, remote_errors
 from catseg.errors import InputError
 from catseg.file_names import result_names
 from catseg.image_files import image_suffixes, why_unreadable
-from catseg.segmenting.inputs import InputImage, find_images
+from catseg.segmenting.inputs import InputImage, describe_left_out, find_images
 
 PARQUET = ".parquet"
 PATH_COLUMNS, BYTES_COLUMNS, NAME_COLUMN = ("path", "uri", "input"), ("bytes", "image"), "name"
@@ -99,7 +99,8 @@ def find_references(inputs: Sequence[str], output: str) -> tuple[list[Reference]
         left_out[reference.input] = "its name is no valid Unicode, which the manifest needs"
     found = [reference for reference in found if reference.input not in left_out]
     if not found:
-        raise InputError(f"no images in {', '.join(inputs)}")
+        instead = f": {describe_left_out(left_out)}" if left_out else ""
+        raise InputError(f"no images in {', '.join(inputs)}{instead}")
     _check(found, output)
     return found, left_out
 
