@@ -114,6 +114,28 @@ def test_torchrun_starts_processes_that_train_like_those_of_num_gpus(workplace, 
 
 
 @pytest.mark.slow
+def test_two_machines_of_torchrun_train_like_one(workplace, trained):
+    """Two launchers with one process each, as on two machines; here, both are this one."""
+    folder, environment = workplace
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    words = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *words, "--local-addr", "127.0.0.1"]
+    command = [*launcher, *command_line(folder, output="machines", **SMOOTH)[1:]]
+    machines = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        for _ in range(2)
+    ]
+    logs = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], logs
+    assert sum("Process 0 of 2 on cpu" in log for log in logs) == 1
+    torch.testing.assert_close(
+        checkpoint(folder / "machines")["model"], checkpoint(trained)["model"], atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.slow
 def test_processes_of_srun_find_one_another_and_end_with_one_message(workplace):
     folder, environment = workplace
     with socket.socket() as free:

@@ -24,12 +24,21 @@ class InputImage:
         name: what its results are called: a path relative to the output folder, without suffix.
         content: that of the file, if it is none on disk.
         is_video: whether it is a video or camera.
+        address: where the content comes from, such as s3://BUCKET/KEY; "" for the path.
+        state: changes with the image; None for what file or content tell.
     """
 
     path: Path
     name: str
     content: bytes | None = None
     is_video: bool = False
+    address: str = ""
+    state: str | None = None
+
+    @property
+    def input(self) -> str:
+        """What records call it."""
+        return self.address or str(self.path)
 
 
 def find_images(

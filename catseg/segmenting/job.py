@@ -1,7 +1,8 @@
 """One run: a model, a list of images, and what came of each."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from catseg.segmenting.results import OutputError, ResultFolder, describe
 from catseg.segmenting.video_job import segment_video
 from catseg.vocabulary import Vocabulary, load_vocabulary
 
-__all__ = ["Job", "OutputError"]
+__all__ = ["Job", "OutputError", "prepare_results"]
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -75,9 +76,8 @@ class Job:
         self._names = classes if background is None else load_vocabulary([*classes.synonyms, background])
         model.encode_classes(classes, context=options.get("context", "training"))
         self._weights = model.config.MODEL.WEIGHTS
-        if results is not None:
-            weights = self._weights and str(fetch(self._weights))
-            results.prepare([model.config.dump(), classes, options, frames], files=[weights])
+        if results is not None and not results.is_prepared:
+            prepare_results(results, model, classes, options, frames)
 
     def run(
         self,
@@ -102,7 +102,7 @@ class Job:
         earlier = {}
         if skip_existing and self._results is not None:
             earlier = {image: record for image in images if (record := self._results.finished(image))}
-        outcomes = self._outcomes([image for image in images if image not in earlier], report)
+        outcomes = self.outcomes((image for image in images if image not in earlier), report)
         with logging_redirect_tqdm():
             for image in tqdm(images, unit="image", disable=None):
                 outcome = earlier[image] if image in earlier else next(outcomes)
@@ -121,17 +121,32 @@ class Job:
         else:
             self.done.append(outcome)
 
-    def _outcomes(self, images: Sequence[InputImage], report: Report) -> Iterator[dict[str, Any] | str]:
-        """Yield, of each image in order, its record, or why there is none."""
+    def outcomes(self, images: Iterable[InputImage], report: Report = _no_report) -> Iterator[dict[str, Any] | str]:
+        """Yield, of each image in order, its record, or why there is none.
+
+        Args:
+            images: is advanced a few images beyond the one whose outcome is yielded.
+            report: is called with the record of each frame of a video.
+
+        Raises:
+            OutputError: if the results cannot be written.
+        """
         for video, group in groupby(images, key=lambda image: image.is_video):
             if video:
                 yield from (self._video(image, report) for image in group)
             else:
-                yield from self._images(list(group))
+                yield from self._images(group)
 
-    def _images(self, images: Sequence[InputImage]) -> Iterator[dict[str, Any] | str]:
-        given = (image.path if image.content is None else image.content for image in images)
-        found = zip(images, self._model.segment(given, self._classes, **self._options), strict=True)
+    def _images(self, images: Iterable[InputImage]) -> Iterator[dict[str, Any] | str]:
+        on_the_way: deque[InputImage] = deque()
+
+        def given() -> Iterator[Path | bytes]:
+            for image in images:
+                on_the_way.append(image)
+                yield image.path if image.content is None else image.content
+
+        results = self._model.segment(given(), self._classes, **self._options)
+        found = ((on_the_way.popleft(), result) for result in results)
         return map_ahead(self._save, found, threads=self._writers, ahead=2 * self._writers)
 
     def _save(self, found: tuple[InputImage, Result]) -> dict[str, Any] | str:
@@ -145,7 +160,7 @@ class Job:
         except OutputError:
             raise
         except Exception as error:  # whatever is wrong with one image, the others are done
-            return _reason(image.path, error)
+            return _reason(image.input, error)
 
     def _video(self, video: InputImage, report: Report) -> dict[str, Any] | str:
         try:
@@ -161,10 +176,38 @@ class Job:
         except OutputError:
             raise
         except Exception as error:
-            return _reason(video.path, error)
+            return _reason(video.input, error)
 
 
-def _reason(path: Path, error: Exception) -> str:
+def prepare_results(
+    results: ResultFolder,
+    model: CATSegModel,
+    classes: Vocabulary,
+    options: SegmentOptions,
+    frames: int | None = None,
+) -> None:
+    """Make the folder of results, and note what they depend on: all but the device and the number of threads.
+
+    Args:
+        results: that are to be written.
+        model: what segments.
+        classes: what to look for.
+        options: of `CATSegModel.segment`.
+        frames: of each video, at most; None for all.
+
+    Raises:
+        OSError: if the folder cannot be made.
+    """
+    weights = model.config.MODEL.WEIGHTS
+    telling = {key: value for key, value in options.items() if key != "threads"}
+    config = model.config.clone()
+    config.defrost()
+    config.MODEL.DEVICE = ""
+    settings = [config.dump(), classes, telling, frames]
+    results.prepare(settings, files=[weights and str(fetch(weights))])
+
+
+def _reason(name: str, error: Exception) -> str:
     if shows_traceback(error):
-        logger.error("%s", path, exc_info=error)
+        logger.error("%s", name, exc_info=error)
     return one_line(error) or f"{type(error).__name__}: {error}"

@@ -18,6 +18,7 @@ from catseg.visualization import save_image, side_by_side
 
 SHARES = "shares"
 _SUFFIXES = {"labels": "png", "scores": "npz", "coco": "json", "labelme": "json", SHARES: "json"}  # of other kinds: any
+_DRAWN = ("overlay", "side by side")
 _RECORDS = ".catseg"  # folder of the records of images whose shares are not asked for
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -39,12 +40,15 @@ class ResultFolder:
             image_format: suffix of the result images, without dot.
 
         Raises:
-            ValueError: if a result would replace an image.
+            ValueError: if there is no such kind, or a result would replace an image.
         """
+        unknown = [kind for kind in kinds if kind not in _KINDS]
+        if unknown:
+            raise InputError(f"no result is called {', '.join(unknown)}: there are {', '.join(_KINDS)}")
         self._folder = folder
         self._kinds = {kind: _SUFFIXES.get(kind, image_format) for kind in kinds if kind != SHARES}
         self._records = folder if SHARES in kinds else folder / _RECORDS
-        self._settings: list[Any] = []
+        self._settings = ""
         inputs = {source.path for source in images}
         for source in images:
             for file in self._files(source).values():
@@ -62,7 +66,13 @@ class ResultFolder:
             OSError: if the folder cannot be made.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._settings = [*settings, *(_file_state(Path(file)) if file else None for file in files)]
+        states = [_file_state(Path(file)) if file else None for file in files]
+        self._settings = _digest([*settings, *states, self._kinds])
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `prepare` was called, here or in the process that this one works for."""
+        return bool(self._settings)
 
     def save(self, source: InputImage, result: Result) -> dict[str, Any]:
         """Write the results of one image.
@@ -91,7 +101,7 @@ class ResultFolder:
             about: what is known of it.
             files: from kind to path relative to the folder.
         """
-        record = {**about, "files": files, "settings": self._fingerprint(source)}
+        record = {**about, "files": files, "settings": self.fingerprint(source)}
         with output_errors():
             write_json(self._record_file(source), record)
         return record
@@ -99,12 +109,19 @@ class ResultFolder:
     def finished(self, source: InputImage) -> dict[str, Any] | None:
         """Return the record of an earlier run with the same settings, if all of its results are there."""
         try:
-            record = json.loads(self._record_file(source).read_text(encoding="utf-8"))
-            same = record["settings"] == self._fingerprint(source)
-            whole = all((self._folder / file).exists() for file in record["files"].values())
+            record = json.loads(self._read_record(source))
+            same = record["settings"] == self.fingerprint(source)
+            whole = all(self._exists(file) for file in record["files"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return record if same and whole else None
+
+    def fingerprint(self, source: InputImage) -> str:
+        """Return what changes when an image does, or what its results depend on beside it."""
+        state: Any = source.state
+        if state is None:
+            state = _file_state(source.path) if source.content is None else hashlib.sha256(source.content).hexdigest()
+        return _digest([self._settings, state])
 
     def path(self, file: str) -> Path:
         """Return where a file of a record is."""
@@ -149,10 +166,11 @@ class ResultFolder:
     def _record_file(self, source: InputImage) -> Path:
         return self._records / f"{source.name}_{SHARES}.json"
 
-    def _fingerprint(self, source: InputImage) -> str:
-        state = hashlib.sha256(source.content).hexdigest() if source.content is not None else _file_state(source.path)
-        text = json.dumps([self._settings, self._kinds, state])
-        return hashlib.sha256(text.encode()).hexdigest()
+    def _read_record(self, source: InputImage) -> str:
+        return self._record_file(source).read_text(encoding="utf-8")
+
+    def _exists(self, file: str) -> bool:
+        return (self._folder / file).exists()
 
 
 def describe(source: InputImage, result: Result) -> dict[str, Any]:
@@ -164,7 +182,7 @@ def describe(source: InputImage, result: Result) -> dict[str, Any]:
     height, width = result.labels.shape
     return {
         "name": Path(source.name).with_name(source.path.name).as_posix(),
-        "input": str(source.path),
+        "input": source.input,
         "width": width,
         "height": height,
         "classes": result.share(),
@@ -183,7 +201,7 @@ def write_result(result: Result, files: Mapping[str, Path]) -> None:
     Raises:
         OSError: if a file cannot be written.
     """
-    drawn = result.overlay() if files.keys() & {"overlay", "side by side"} else None
+    drawn = result.overlay() if files.keys() & set(_DRAWN) else None
     for kind, path in files.items():
         if kind == "overlay" and drawn is not None:
             save_image(path, drawn)
@@ -202,6 +220,7 @@ _WRITERS = {
     "class scores": lambda result, path: save_image(path, result.class_scores_image()),
     "coco": lambda result, path: write_json(path, result.to_coco()),
 }
+_KINDS = (*_DRAWN, *_WRITERS, "labelme", SHARES)
 
 
 @contextmanager
@@ -218,6 +237,10 @@ def output_errors() -> Iterator[None]:
 def _from_folder(folder: Path, result: Result) -> str:
     """Return the path of an image as labelme looks for it: from the folder of the JSON file."""
     return os.path.relpath(result.source, folder) if result.source else ""
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _file_state(path: Path) -> list[int] | None:

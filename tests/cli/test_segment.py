@@ -113,6 +113,15 @@ def test_settings_are_shown(tiny, catseg, monkeypatch):
         (["photos", "cat, dog", "-o", "out", "--background", "dog"], "repeats the class"),
         (["camera:front", "cat, dog", "-o", "out"], "a camera is given by its number"),
         (["photos"], "required: CLASSES"),
+        (
+            ["s3://bucket/photos", "cat, dog", "-o", "out"],
+            "s3://bucket/photos is no file or folder of images: --engine",
+        ),
+        (["photos", "cat, dog", "-o", "s3://bucket/out"], "s3://bucket/out is no file or folder"),
+        (["list.parquet", "cat, dog", "-o", "out"], "list.parquet is no file or folder of images: --engine"),
+        (["photos", "cat, dog", "--engine", "local"], "say where by -o"),
+        (["photos", "camera:0", "cat, dog", "-o", "out", "--engine", "local"], "takes images alone, not camera:0"),
+        (["photos", "cat, dog", "-o", "out", "--engine", "local", "--frames", "2"], "takes images alone, not --frames"),
     ],
 )
 def test_wrong_use(tiny, catseg, words, message):
@@ -178,3 +187,38 @@ def test_clip_alone_is_a_model_like_any_other(tiny, catseg):
     status, _, err = catseg("train", "--data", "photos", "--model", model, "-o", "run")
     assert status != 0
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("engine", "package", "message"),
+    [
+        ("local", "pyarrow", 'segmenting a data set needs pyarrow: pip install "catseg[batch]"'),
+        ("ray", "ray", '--engine ray needs ray: pip install "catseg[ray]"'),
+    ],
+)
+def test_what_an_engine_needs_is_said_in_one_line(tiny, catseg, monkeypatch, engine, package, message):
+    if package == "ray":
+        pytest.importorskip("pyarrow", reason='pyarrow is not installed: pip install "catseg[batch]"')
+    monkeypatch.setitem(sys.modules, package, None)
+    status, out, err = catseg("segment", "photos", "sofa, cat", "-o", "out", "--engine", engine)
+    assert (status, out, err) == (f"catseg segment: {message}", "", "")
+    assert not Path("out").exists()
+
+
+@pytest.mark.slow
+def test_an_engine_leaves_a_manifest(tiny, catseg):
+    pq = pytest.importorskip("pyarrow.parquet", reason='pyarrow is not installed: pip install "catseg[batch]"')
+    Path("photos/bad.png").write_text("no image")
+    words = ["segment", "photos", "sofa, cat", "-o", "out", "--engine", "local", "--workers", "1", "--json"]
+    status, out, err = catseg(*words)
+    assert status == 1
+    assert "bad.png: is no image" in err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert sorted(Path(row["input"]).name for row in rows) == ["a.jpg", "b.png", "bad.png"]
+    visible = [name for name in written("out") if not name.startswith(".")]
+    kinds = ("labels.png", "overlay.png", "shares.json")
+    assert visible == sorted([*(f"{name}_{kind}" for name in ("a", "trip/b") for kind in kinds), "manifest.parquet"])
+    assert pq.read_table("out/manifest.parquet").num_rows == 3
+    Path("photos/bad.png").unlink()
+    status, out, _ = catseg(*words)
+    assert (status, out) == (0, "")

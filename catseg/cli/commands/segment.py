@@ -44,6 +44,9 @@ results, for photos/trip/a.jpg:
   out/index.html           a page that shows all overlays
   A video gives out/clip_overlay.mp4, with its frame rate, and with its codec and sound where ffmpeg is installed; all
   else of its frames goes into out/clip/.
+  With --engine, for very many images, there is no page: out/manifest.parquet has a row for each image. Inputs are
+  files, folders and patterns, also of S3 and GCS (s3://BUCKET/FOLDER), or a Parquet file that lists them, and the same
+  command goes on after any break: docs/many_images.md tells more.
 
 {HELP}
 exit status: 0 all done, 1 some inputs failed (they are listed, the others are done) or results could not be written,
@@ -69,7 +72,18 @@ SETTINGS = (
     Setting("threshold", "pixels whose class is less probable are nothing; 0 gives all a class", 0.5, share),
     Setting("background", "name of one more class, for the pixels that are nothing", metavar="NAME"),
     Setting("batch", "images that go through the network together", 1, positive, metavar="N"),
-    Setting("workers", "threads that read images, and as many that write results", 2, positive, metavar="N"),
+    Setting(
+        "workers",
+        "threads that read images, and as many that write results; with --engine, processes",
+        2,
+        positive,
+        metavar="N",
+    ),
+    Setting(
+        "engine",
+        "for very many images: processes of this machine (local) or Ray Data (ray), and a manifest",
+        choices=("local", "ray"),
+    ),
 )
 
 
@@ -87,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what to look for: "sofa | couch, night sky" ("," between classes, "|" between synonyms), a file (.txt, '
         ".csv, .json, .yaml), or a shipped vocabulary such as ade20k_150",
     )
-    parser.add_argument("-o", "--output", type=file_path, metavar="FOLDER", help="where results go; it is made")
+    parser.add_argument("-o", "--output", metavar="FOLDER", help="where results go; it is made")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each image, or frame of a video")
     add_settings(parser, SETTINGS)
     parser.add_argument(
@@ -104,6 +118,10 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None and not args.json:
         raise InputError("nothing would be kept: say where results go by -o FOLDER, or print them by --json")
     _check_classes(args.classes)
+    if args.engine is not None:
+        return _run_engine(args)
+    _check_words(args)
+    args.output = args.output and file_path(args.output)
 
     from catseg.segmenting.inputs import describe_left_out
     from catseg.segmenting.job import OutputError
@@ -136,6 +154,57 @@ def _check_classes(classes: str) -> None:
     path = Path(classes).expanduser()
     if classes == STANDARD_INPUT or path.is_dir() or path.suffix.lower() in image_suffixes() | VIDEO_SUFFIXES:
         raise InputError(f"the last word names the classes, but {classes!r} is an input: add them after it")
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    """Notice inputs that only engines take."""
+    for word in (*args.inputs, args.output or ""):
+        if "://" in word or word.lower().endswith(".parquet"):
+            raise InputError(f"{word} is no file or folder of images: --engine local takes it, or --engine ray")
+
+
+def _run_engine(args: argparse.Namespace) -> int:
+    """Segment very many images; return the exit status."""
+    if args.output is None:
+        raise InputError("--engine writes results and a manifest: say where by -o FOLDER")
+    singular = [word for word in args.inputs if word == STANDARD_INPUT or word.startswith("camera:")]
+    if singular or args.frames:
+        raise InputError(f"--engine takes images alone, not {singular[0] if singular else '--frames'}: leave it out")
+
+    from catseg.batch import segment_dataset
+    from catseg.segmenting.inputs import describe_left_out
+    from catseg.segmenting.job import OutputError
+
+    try:
+        done = segment_dataset(
+            args.inputs,
+            args.classes,
+            args.output,
+            model=args.model,
+            engine=args.engine,
+            workers=args.workers,
+            device=args.device,
+            save=args.save,
+            image_format=args.format,
+            threshold=args.threshold,
+            background=args.background,
+            batch=args.batch,
+            report=_print if args.json else _silent,
+        )
+    except KeyboardInterrupt:
+        logger.error("interrupted: the same command goes on")
+        return INTERRUPTED
+    except OutputError as error:
+        logger.error("%s; the same command goes on", error)
+        return FAILED
+    logger.info("%d images are done, %d were before; %s", done.done, done.skipped, done.manifest)
+    for path, reason in done.errors.items():
+        logger.error("%s: %s", path, reason)
+    if done.failed > len(done.errors):
+        logger.error("%d images failed in all: the manifest has them", done.failed)
+    if done.left_out:
+        logger.warning("%s", describe_left_out(done.left_out))
+    return FAILED if done.failed else 0
 
 
 def _inputs(args: argparse.Namespace) -> tuple[list["InputImage"], dict[str, str]]:
