@@ -280,7 +280,7 @@ class CATSegModel:
         *,
         context: VocabularySource | None,
         templates: str | Sequence[str] | None = None,
-        threshold: float = 0.0,
+        threshold: float = THRESHOLD,
         background: str | None = None,
         keep_probabilities: bool = False,
         on_error: str = "raise",

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ HOVERED = 20  # classes that light up one by one; a browser gets slow with many 
 
 _SIDE = 1280  # longer side of a picture on the page, in pixels
 _QUALITY = 90  # of JPEG
+_MASK_ALPHA = 170  # 0..255: how much a region that lights up covers
 _REST_COLOR = "#9aa0a6"
 
 Rgb = NDArray[np.uint8]
@@ -138,7 +140,7 @@ def mask_url(region: Region) -> str:
     image = Image.fromarray(region.mask.astype(np.uint8))
     color = tuple(int(region.color[i : i + 2], 16) for i in (1, 3, 5))
     image.putpalette(bytes((0, 0, 0, *color)))
-    return data_url(_encoded(image, "PNG", {"transparency": 0}), "image/png")
+    return data_url(_encoded(image, "PNG", {"transparency": bytes((0, _MASK_ALPHA))}), "image/png")
 
 
 def data_url(content: bytes, kind: str) -> str:
@@ -147,9 +149,9 @@ def data_url(content: bytes, kind: str) -> str:
 
 
 def preview(image: Rgb) -> Rgb:
-    """Return an image no larger than a screen."""
+    """Return an image of about the size of a screen."""
     scale = _SIDE / max(image.shape[:2])
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else enlarge(image)
 
 
 def color_map(found: Sequence[Region]) -> Mapping[str, str]:
@@ -157,7 +159,7 @@ def color_map(found: Sequence[Region]) -> Mapping[str, str]:
     return {region.label: region.color for region in found}
 
 
-def _encoded(image: Image.Image, format_name: str, options: Mapping[str, int]) -> bytes:
+def _encoded(image: Image.Image, format_name: str, options: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format_name, **options)
     return buffer.getvalue()

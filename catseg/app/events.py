@@ -44,7 +44,7 @@ def _connect_results(page: Page, handlers: Handlers) -> None:
     asked = [inputs.words, inputs.vocabulary, inputs.model, inputs.device, *look]
     run = gr.on(
         [inputs.run.click, inputs.words.submit],
-        handlers.segment,
+        handlers.run,
         asked,
         components(outputs),
         trigger_mode="once",
@@ -55,7 +55,10 @@ def _connect_results(page: Page, handlers: Handlers) -> None:
     run.then(None, page.linked, None, js="(...values) => { window.catseg.link(...values); }", **_PRIVATE)
     inputs.cancel.click(handlers.cancelled, None, outputs.status, cancels=[run], queue=False, **_PRIVATE)
     drawn = [outputs.status, outputs.comparison, outputs.regions, outputs.classes]
-    gr.on([part.change for part in look], handlers.redraw, look, drawn, trigger_mode="always_last", **_LIGHT)
+    threshold, opacity, background = look
+    changes = [threshold.change, background.submit, background.blur]
+    gr.on(changes, handlers.redraw, look, drawn, trigger_mode="always_last", **_LIGHT)
+    opacity.change(handlers.recolour, look, drawn[:2], trigger_mode="always_last", **_LIGHT)
     outputs.classes.toggle(handlers.toggle, look, drawn[:3], trigger_mode="multiple", **_LIGHT)
     outputs.shown_class.input(
         handlers.probability, outputs.shown_class, [outputs.status, outputs.probability], **_LIGHT

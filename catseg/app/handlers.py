@@ -108,7 +108,7 @@ class Handlers:
         except Exception as error:
             return markup.count(Words(problem=told(error)))
 
-    def segment(
+    def run(
         self,
         words: str,
         vocabulary: str,
@@ -150,6 +150,14 @@ class Handlers:
         seen = view(session, Look(threshold, opacity, background or ""))
         outputs = self.page.outputs
         return self._pictures(seen) | {outputs.classes: markup.classes(seen.table())}
+
+    @_telling
+    def recolour(self, threshold: float, opacity: float, background: str, request: gr.Request) -> Changes:
+        """Show the result with more or less colour."""
+        session = self._session(request)
+        if session.result is None:
+            return {self.page.outputs.status: gr.skip()}
+        return {self.page.outputs.comparison: view(session, Look(threshold, opacity, background or "")).comparison()}
 
     @_telling
     def toggle(

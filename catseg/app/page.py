@@ -161,8 +161,8 @@ def _inputs(service: Service, examples: Sequence[Example]) -> Inputs:
     )
     note = gr.HTML(elem_id="catseg-note")
     with gr.Row():
-        run = gr.Button("Segment", variant="primary", elem_id="catseg-run")
-        cancel = gr.Button("Cancel", elem_id="catseg-cancel")
+        run = gr.Button("Segment", variant="primary", min_width=120, elem_id="catseg-run")
+        cancel = gr.Button("Cancel", min_width=120, elem_id="catseg-cancel")
     vocabularies = [(f"{name}, {len(load_vocabulary(name))} names", name) for name in shipped_vocabularies()]
     vocabulary = gr.Dropdown(
         [("the names above", OWN_WORDS), *vocabularies],
@@ -203,10 +203,10 @@ def _pictures() -> tuple[Comparison, Regions, Picture, gr.Dropdown, Picture]:
 def _settings() -> Settings:
     with gr.Row():
         threshold = gr.Slider(
-            0, 1, THRESHOLD, step=0.01, label="Threshold", info="Less probable is nothing", elem_id="catseg-threshold"
+            0, 1, THRESHOLD, step=0.01, label="Threshold", info="Less probable is nothing", min_width=220, elem_id="catseg-threshold"
         )
         opacity = gr.Slider(
-            0, 1, OPACITY, step=0.05, label="Opacity", info="How much colour", elem_id="catseg-opacity"
+            0, 1, OPACITY, step=0.05, label="Opacity", info="How much colour", min_width=220, elem_id="catseg-opacity"
         )
         background = gr.Textbox(
             label="Background",
@@ -214,6 +214,7 @@ def _settings() -> Settings:
             placeholder="none",
             max_lines=1,
             max_length=100,
+            min_width=220,
             elem_id="catseg-background",
         )
     return Settings(threshold, opacity, background)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def take_upload(path: Path, name: str, limits: Limits) -> Photo:
         # The same image of somebody else has the same path, and a later time: it is theirs to use up.
         if path.stat().st_mtime_ns == time:
             path.unlink()
+            with suppress(OSError):  # of another upload, too
+                path.parent.rmdir()
     except FileNotFoundError:
         raise InputError("the upload is no longer here: give the image again") from None
     limits.check_bytes(size)

@@ -27,7 +27,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _HOSTS = ["127.0.0.1", "localhost", "[::1]"]  # what browsers call a server on the same machine
 _SWEEP, _STALE = 60, 300  # seconds: how often uploads that nobody used are looked for, and how old they are
-_FONT = ("system-ui", "sans-serif")  # nothing is fetched from elsewhere
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,25 @@ def _options(service: Service, access: Access, blocks: gr.Blocks) -> dict[str, A
         "ssr_mode": False,
         "pwa": False,
         "mcp_server": False,
-        "theme": gr.themes.Default(font=_FONT, font_mono=("monospace",)),
+        "theme": _theme(),
         "css": (assets / "page.css").read_text(encoding="utf-8"),
         "head": f"<script>{(assets / 'page.js').read_text(encoding='utf-8')}</script>",
     }
+
+
+def _theme() -> gr.themes.Base:
+    """Colours whose texts can be read, and fonts that are there: nothing is fetched from elsewhere."""
+    return gr.themes.Default(primary_hue="blue", font=("system-ui", "sans-serif"), font_mono=("monospace",)).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )

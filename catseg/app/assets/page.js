@@ -49,5 +49,39 @@ window.catseg = (() => {
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });
 
+  // Gradio's comparison is moved by the pointer alone: arrow keys move it as one.
+  const step = 24;
+  const nudge = (handle, by) => {
+    const bar = handle.querySelector(".inner");
+    const box = bar.getBoundingClientRect();
+    const at = { view: window, bubbles: true, cancelable: true, button: 0, clientY: box.top + box.height / 2 };
+    const x = box.left + box.width / 2;
+    bar.dispatchEvent(new MouseEvent("mousedown", { ...at, clientX: x }));
+    window.dispatchEvent(new MouseEvent("mousemove", { ...at, clientX: x + by }));
+    window.dispatchEvent(new MouseEvent("mouseup", { ...at, clientX: x + by }));
+    handle.setAttribute("aria-valuenow", String(Math.round(position(handle))));
+  };
+  const position = (handle) => {
+    const frame = handle.parentElement.getBoundingClientRect();
+    return (100 * (handle.querySelector(".inner").getBoundingClientRect().left - frame.left)) / frame.width;
+  };
+  const reachable = () => {
+    document.querySelectorAll("#catseg-comparison [data-testid=slider]:not([tabindex])").forEach((handle) => {
+      handle.tabIndex = 0;
+      handle.setAttribute("role", "slider");
+      handle.setAttribute("aria-label", "Border between image and classes");
+      handle.setAttribute("aria-valuemin", "0");
+      handle.setAttribute("aria-valuemax", "100");
+      handle.setAttribute("aria-valuenow", "50");
+      handle.addEventListener("keydown", (event) => {
+        const by = { ArrowLeft: -step, ArrowRight: step }[event.key];
+        if (by === undefined) return;
+        event.preventDefault();
+        nudge(handle, by);
+      });
+    });
+  };
+  new MutationObserver(reachable).observe(document.documentElement, { childList: true, subtree: true });
+
   return { link, copy, save, theme };
 })();

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     from catseg.app.server import serving
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, so that nothing stays behind
     service = _service(args, access)
     with serving(service, access) as (local, public):
         logger.info("%s", access.describe())
