@@ -112,8 +112,7 @@ def lay_out(service: Service, examples: Sequence[Example]) -> Page:
     """Put the page together, inside of `gr.Blocks`."""
     with gr.Row():
         gr.Markdown(
-            f"# catseg\nName things and see which pixel is which. {service.limits.describe()} Images are kept in "
-            "memory alone, for you alone, and forgotten when you leave.",
+            "# catseg\nName things, and see which pixel is which.",
             elem_id="catseg-title",
         )
         theme = gr.Button("Dark or light", size="sm", elem_id="catseg-theme")
@@ -132,6 +131,10 @@ def lay_out(service: Service, examples: Sequence[Example]) -> Page:
                 link = gr.Textbox(
                     show_label=False, placeholder="link", interactive=False, max_lines=1, container=False, elem_id="catseg-link"
                 )
+    gr.Markdown(
+        f"{service.limits.describe()} Images are kept in memory alone, for you alone, and forgotten when you leave.",
+        elem_id="catseg-limits",
+    )
     return Page(
         inputs,
         settings,
@@ -169,11 +172,12 @@ def _inputs(service: Service, examples: Sequence[Example]) -> Inputs:
         value=OWN_WORDS,
         label="Vocabulary",
         info="Or all names of a benchmark",
+        filterable=False,
         elem_id="catseg-vocabulary",
     )
     with gr.Row():
-        model = gr.Dropdown(list(shelf.models), value=shelf.default_model, label="Model", elem_id="catseg-model")
-        device = gr.Dropdown(shelf.devices, value=shelf.default_device, label="Device", elem_id="catseg-device")
+        model = gr.Dropdown(list(shelf.models), filterable=False, value=shelf.default_model, label="Model", elem_id="catseg-model")
+        device = gr.Dropdown(shelf.devices, filterable=False, value=shelf.default_device, label="Device", elem_id="catseg-device")
     return Inputs(photo, shown, words, note, vocabulary, model, device, run, cancel)
 
 

@@ -38,6 +38,12 @@ window.catseg = (() => {
 
   const theme = () => document.body.classList.toggle("dark");
 
+  // Gradio's lists of choices take Tab for a key that opens them, and would stay open.
+  const withoutTab = (event) => {
+    if (event.key === "Tab" && event.target.closest?.("[role=combobox], [role=listbox]")) event.stopPropagation();
+  };
+  document.addEventListener("keydown", withoutTab, true);
+
   document.addEventListener("paste", (event) => {
     const image = [...(event.clipboardData?.files || [])].find((file) => file.type.startsWith("image/"));
     const input = document.querySelector("#catseg-photo input[type=file]");
