@@ -42,6 +42,7 @@ PARTS = {f"modeling.{name}" for name in ("backbones", "clip", "aggregation", "lo
 AREAS = {"data", "modeling", "evaluation", "visualization"}
 TOP = {
     "api",
+    "app",
     "benchmark",
     "build",
     "checkpoint",
@@ -56,7 +57,7 @@ TOP = {
     "shapes",
     "tools",
 }
-COMMANDS = {"benchmark", "cli", "data_report", "parity", "shapes", "tools"}
+COMMANDS = {"app", "benchmark", "cli", "data_report", "parity", "shapes", "tools"}
 
 # Which groups a group may import, besides itself and the leaves. "modeling" is the package's __init__, and "catseg" the
 # top package's; importing `catseg` alone, for its version, is free to all.

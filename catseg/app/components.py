@@ -45,7 +45,7 @@ class _NoFetching:
     async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
         if url_or_file_path is not None and "://" in str(url_or_file_path):
             raise gr.Error("give the image itself, not its address", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)  # type: ignore[misc]
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 class PhotoInput(_NoFetching, gr.Image, metaclass=_WithoutStub):
@@ -55,11 +55,11 @@ class PhotoInput(_NoFetching, gr.Image, metaclass=_WithoutStub):
         """The part of the page that shows it."""
         return "image"
 
-    def preprocess(self, payload: ImageData | None) -> Upload | None:  # type: ignore[override]
+    def preprocess(self, payload: ImageData | None) -> Upload | None:
         """Hand on what was given."""
         return None if payload is None else Upload(payload)
 
-    def postprocess(self, value: Rgb | None) -> ImageData | None:  # type: ignore[override]
+    def postprocess(self, value: Rgb | None) -> ImageData | None:
         """Show an image (H, W, 3)."""
         return None if value is None else ImageData(url=jpeg_url(preview(value)), orig_name="image.jpg")
 
@@ -75,7 +75,7 @@ class Comparison(_NoFetching, gr.ImageSlider, metaclass=_WithoutStub):
         """The part of the page that shows it."""
         return "imageslider"
 
-    def postprocess(self, value: tuple[Rgb, Rgb] | None) -> Any:  # type: ignore[override]
+    def postprocess(self, value: tuple[Rgb, Rgb] | None) -> Any:
         """Show two images (H, W, 3)."""
         if value is None:
             return None
@@ -102,7 +102,7 @@ class Regions(_NoFetching, gr.AnnotatedImage, metaclass=_WithoutStub):
         """The part of the page that shows it."""
         return "annotatedimage"
 
-    def postprocess(self, value: tuple[Rgb, list[Region]] | None) -> Any:  # type: ignore[override]
+    def postprocess(self, value: tuple[Rgb, list[Region]] | None) -> Any:
         """Show an image (H, W, 3) with its regions."""
         if value is None:
             return None

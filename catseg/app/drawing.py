@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catseg.api.result import Result
-from catseg.visualization import class_shares, heatmap, overlay, palette, short_names
+from catseg.visualization import class_shares, heatmap, palette, short_names
 from catseg.visualization.canvas import enlarge, enlargement
 
 HOVERED = 20  # classes that light up one by one; a browser gets slow with many masks

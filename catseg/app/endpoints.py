@@ -17,10 +17,10 @@ from catseg.app.views import Look, view
 from catseg.errors import InputError
 from catseg.vocabulary import shipped_vocabularies
 
-_SEGMENT = """Segment an image. Returns a JSON object: `width` and `height`; `names`; `classes`, from name to share of the
-pixels; `mean_confidence`; `notes` on names; and `files`, from kind to `name` and `url`, which is the file itself as a
-data: URL in base64. Names have commas between classes and | between synonyms; `vocabulary` is the name of a benchmark's
-vocabulary instead. `files` are overlay, labels, coco, labelme with commas between."""
+_SEGMENT = """Segment an image. Returns a JSON object: `width` and `height`; `names`; `classes`, from name to share of
+the pixels; `mean_confidence`; `notes` on names; and `files`, from kind to `name` and `url`, which is the file itself as
+a data: URL in base64. Names have commas between classes and | between synonyms; `vocabulary` is the name of a
+benchmark's vocabulary instead. `files` are overlay, labels, coco, labelme with commas between."""
 
 
 def add_endpoints(service: Service) -> None:
@@ -97,7 +97,7 @@ def counting(service: Service) -> Callable[..., dict[str, Any]]:
     """Return the function behind `/names`."""
 
     def names(words: str, vocabulary: str = OWN_WORDS) -> dict:
-        """Say what names mean: their number, the classes, notes on those that are cut or repeated, and what is wrong."""
+        """Say what names mean: their number, the classes, notes on what is cut or repeated, and what is wrong."""
         try:
             ask = Ask(words, vocabulary, service.shelf.default_model, service.shelf.default_device)
             found = service.read(ask)

@@ -20,9 +20,7 @@ def connect(page: Page, handlers: Handlers, blocks: gr.Blocks) -> None:
     blocks.unload(handlers.leave)
     inputs.photo.input(handlers.take, inputs.photo, [*shown, inputs.photo], **_LIGHT)
     inputs.photo.clear(handlers.clear, None, shown, **_LIGHT)
-    inputs.examples.choose(
-        handlers.choose, None, [*shown, inputs.photo, inputs.words, inputs.vocabulary], **_LIGHT
-    )
+    inputs.examples.choose(handlers.choose, None, [*shown, inputs.photo, inputs.words, inputs.vocabulary], **_LIGHT)
     named = [inputs.words, inputs.vocabulary, inputs.model, inputs.device]
     gr.on(
         [part.change for part in named],
@@ -72,7 +70,5 @@ def _connect_extras(page: Page, handlers: Handlers) -> None:
             handlers.downloading(kind), components(page.settings), [extras.file, outputs.status], **_LIGHT
         )
         made.then(None, extras.file, None, js="(file) => { window.catseg.save(file); }", **_PRIVATE)
-    extras.copy.click(
-        None, page.linked, extras.link, js="(...values) => window.catseg.copy(...values)", **_PRIVATE
-    )
+    extras.copy.click(None, page.linked, extras.link, js="(...values) => window.catseg.copy(...values)", **_PRIVATE)
     extras.theme.click(None, None, None, js="() => { window.catseg.theme(); }", **_PRIVATE)

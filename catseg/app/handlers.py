@@ -218,7 +218,9 @@ class Handlers:
         first = next((row.key for row in rows if row.key in names), names[0])
         height, width = seen.result.labels.shape
         return self._pictures(seen) | {
-            outputs.status: markup.status(f"Done: {len(rows)} of {len(names)} names found in {width} × {height} pixels."),
+            outputs.status: markup.status(
+                f"Done: {len(rows)} of {len(names)} names found in {width} x {height} pixels."
+            ),
             outputs.results: gr.Column(visible=True),
             outputs.classes: markup.classes(rows),
             outputs.confidence: seen.confidence(),

@@ -63,7 +63,7 @@ class Limits:
         """
         if width * height > 1e6 * self.megapixels:
             raise InputError(
-                f"the image has {width} × {height} = {width * height / 1e6:.1f} million pixels, this server takes "
+                f"the image has {width} x {height} = {width * height / 1e6:.1f} million pixels, this server takes "
                 f"{self.megapixels:g} million: make it smaller"
             )
 

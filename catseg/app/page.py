@@ -129,7 +129,12 @@ def lay_out(service: Service, examples: Sequence[Example]) -> Page:
             with gr.Row():
                 copy = gr.Button("Copy a link to these names and settings", size="sm", elem_id="catseg-copy")
                 link = gr.Textbox(
-                    show_label=False, placeholder="link", interactive=False, max_lines=1, container=False, elem_id="catseg-link"
+                    show_label=False,
+                    placeholder="link",
+                    interactive=False,
+                    max_lines=1,
+                    container=False,
+                    elem_id="catseg-link",
                 )
     gr.Markdown(
         f"{service.limits.describe()} Images are kept in memory alone, for you alone, and forgotten when you leave.",
@@ -176,8 +181,12 @@ def _inputs(service: Service, examples: Sequence[Example]) -> Inputs:
         elem_id="catseg-vocabulary",
     )
     with gr.Row():
-        model = gr.Dropdown(list(shelf.models), filterable=False, value=shelf.default_model, label="Model", elem_id="catseg-model")
-        device = gr.Dropdown(shelf.devices, filterable=False, value=shelf.default_device, label="Device", elem_id="catseg-device")
+        model = gr.Dropdown(
+            list(shelf.models), filterable=False, value=shelf.default_model, label="Model", elem_id="catseg-model"
+        )
+        device = gr.Dropdown(
+            shelf.devices, filterable=False, value=shelf.default_device, label="Device", elem_id="catseg-device"
+        )
     return Inputs(photo, shown, words, note, vocabulary, model, device, run, cancel)
 
 
@@ -207,7 +216,14 @@ def _pictures() -> tuple[Comparison, Regions, Picture, gr.Dropdown, Picture]:
 def _settings() -> Settings:
     with gr.Row():
         threshold = gr.Slider(
-            0, 1, THRESHOLD, step=0.01, label="Threshold", info="Less probable is nothing", min_width=220, elem_id="catseg-threshold"
+            0,
+            1,
+            THRESHOLD,
+            step=0.01,
+            label="Threshold",
+            info="Less probable is nothing",
+            min_width=220,
+            elem_id="catseg-threshold",
         )
         opacity = gr.Slider(
             0, 1, OPACITY, step=0.05, label="Opacity", info="How much colour", min_width=220, elem_id="catseg-opacity"

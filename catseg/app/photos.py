@@ -36,7 +36,7 @@ class Photo:
     def describe(self) -> str:
         """Say how large it is."""
         height, width = self.image.shape[:2]
-        return f"{width} × {height} pixels"
+        return f"{width} x {height} pixels"
 
 
 def take_upload(path: Path, name: str, limits: Limits) -> Photo:

@@ -57,7 +57,9 @@ class Access:
             return f"--share is on: {who} who has the public link can use it; images pass through Gradio's servers."
         if self.is_local:
             return "Only this machine can reach it; --share, a public link, is off."
-        return f"It listens on {self.host}: {who} who can reach this machine can use it; --share, a public link, is off."
+        return (
+            f"It listens on {self.host}: {who} who can reach this machine can use it; --share, a public link, is off."
+        )
 
 
 def build(service: Service) -> gr.Blocks:

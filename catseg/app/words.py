@@ -49,7 +49,7 @@ class Words:
         return self.classes
 
 
-def read_words(text: str, limits: Limits, reads_whole: ReadsWhole) -> Words:
+def read_words(text: str, limits: Limits, reads_whole: ReadsWhole | None = None) -> Words:
     """Read names as the command line does, but leave out repeated ones and cut those that are too long, with a note.
 
     No file is read, whatever the text looks like.
@@ -57,7 +57,7 @@ def read_words(text: str, limits: Limits, reads_whole: ReadsWhole) -> Words:
     Args:
         text: such as "sofa, night sky, cat | kitten".
         limits: their number of names holds.
-        reads_whole: tells whether the model can read a name to its end.
+        reads_whole: tells whether the model can read a name to its end; None if no model is loaded yet.
     """
     if len(text) > limits.characters:
         return Words(problem=f"{len(text)} characters of names, this server takes {limits.characters}")
@@ -69,7 +69,9 @@ def read_words(text: str, limits: Limits, reads_whole: ReadsWhole) -> Words:
     except (UserError, RecursionError, MemoryError) as error:  # the latter for brackets in brackets in brackets
         return Words(problem=str(error) or f"{_ORIGIN} are nested too deeply")
     notes: list[str] = []
-    kept = _without_repeats([_cut(words, reads_whole, notes) for words in entries], notes)
+    if reads_whole is not None:
+        entries = [_cut(words, reads_whole, notes) for words in entries]
+    kept = _without_repeats(entries, notes)
     if len(kept) > limits.names:
         return Words(notes=tuple(notes), problem=f"{len(kept)} names, this server takes {limits.names}")
     return Words(Vocabulary(kept, _ORIGIN), tuple(notes))

@@ -24,6 +24,10 @@ class Counting(LeftAndRight):
         return super().encode_image(item)
 
 
+def make_service(module):
+    return Service(Shelf(["shapes", "v2-base"], device="cpu", load=lambda word, device: fake_model(module)), LIMITS)
+
+
 @pytest.fixture
 def module():
     return Counting()
@@ -31,7 +35,7 @@ def module():
 
 @pytest.fixture
 def service(module):
-    made = Service(Shelf(["shapes", "v2-base"], device="cpu", load=lambda word, device: fake_model(module)), LIMITS)
+    made = make_service(module)
     yield made
     made.close()
 

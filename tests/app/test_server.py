@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.app.conftest import picture
+from tests.app.conftest import Counting, make_service, picture
 
 gradio = pytest.importorskip("gradio", reason="the app needs gradio: pip install catseg[app]")
 httpx = pytest.importorskip("httpx", reason="comes with gradio")
@@ -21,11 +21,23 @@ from gradio_client import Client, handle_file  # noqa: E402
 from catseg.app.server import Access, serving  # noqa: E402
 
 
-@pytest.fixture
-def server(service):
-    with serving(service, Access()) as (address, public):
+@pytest.fixture(scope="module")
+def running():
+    """One server for most tests: its address and its module."""
+    module = Counting()
+    with serving(make_service(module), Access()) as (address, public):
         assert public is None
-        yield address.rstrip("/")
+        yield address.rstrip("/"), module
+
+
+@pytest.fixture
+def server(running):
+    return running[0]
+
+
+@pytest.fixture
+def served_module(running):
+    return running[1]
 
 
 @pytest.fixture
@@ -75,9 +87,12 @@ def test_health(server):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_gradios_client(server, image, module):
+def test_gradios_client(server, image, served_module):
+    before = served_module.encoded
     client = Client(server, verbose=False)
-    found = client.predict(image, "left | l, right, LEFT | l", files="overlay, labels, coco, labelme", api_name="/segment")
+    found = client.predict(
+        image, "left | l, right, LEFT | l", files="overlay, labels, coco, labelme", api_name="/segment"
+    )
     assert (found["width"], found["height"]) == (60, 40)
     assert found["names"] == ["left, l", "right"]
     assert found["classes"] == {"left, l": 0.5, "right": 0.5}
@@ -89,7 +104,7 @@ def test_gradios_client(server, image, module):
     assert (pixels[:, 30:] == 1).all()
     assert set(found["files"]) == {"overlay", "labels", "coco", "labelme"}
     client.predict(image, "this, that", api_name="/segment")
-    assert module.encoded == 1
+    assert served_module.encoded == before + 1
     assert uploads() == []
     assert client.predict("a, b, B", api_name="/names")["count"] == 2
     assert client.predict(api_name="/models")["models"] == ["shapes", "v2-base"]
@@ -116,7 +131,7 @@ def test_one_call_without_upload(server):
         ({"threshold": 2}, "the threshold is a number from 0 to 1"),
         ({"image": None}, "no image: give one"),
         ({"image": data_image(b"text")}, "the file is no image"),
-        ({"image": data_image(picture(900, 900, kind="PNG")[:1000])}, "900 × 900 = 0.8 million pixels"),
+        ({"image": data_image(picture(900, 900, kind="PNG")[:1000])}, "900 x 900 = 0.8 million pixels"),
         ({"image": data_image(bytes(600_000))}, "the image's file has 0.6 MB, this server takes 0.5"),
     ],
 )
@@ -127,11 +142,11 @@ def test_errors_are_readable(server, changes, reason):
     assert "Traceback" not in str(data)
 
 
-def test_faults_of_the_code_are_told_by_number_alone(server, module, monkeypatch, caplog):
+def test_faults_of_the_code_are_told_by_number_alone(server, served_module, monkeypatch, caplog):
     def broken(features):
         raise KeyError("/home/me/secret")
 
-    monkeypatch.setattr(module, "classify", broken)
+    monkeypatch.setattr(served_module, "classify", broken)
     with caplog.at_level(logging.ERROR):
         event, data = segment(server, picture())
     assert event == "error"
@@ -217,7 +232,7 @@ def test_callers_without_the_password_get_nothing(service):
         assert segment(server, picture())[0] == 401
         assert httpx.get(f"{server}/config").status_code == 401
         assert httpx.get(f"{server}/health").status_code == 200
-        with pytest.raises(Exception, match="(?i)incorrect|credentials|401|could not"):
+        with pytest.raises(Exception, match=r"(?i)incorrect|credentials|401|could not"):
             Client(server, auth=("ann", "wrong"), verbose=False)
         client = Client(server, auth=("ann", "secret"), verbose=False)
         assert client.predict("a", api_name="/names")["count"] == 1

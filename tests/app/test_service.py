@@ -16,7 +16,7 @@ def session(service):
 
 
 def test_other_words_do_not_encode_the_image_again(service, session, module):
-    stages, result = finish(service.segment(session, ask()))
+    _, result = finish(service.segment(session, ask()))
     assert result.share() == {"left": 0.5, "right": 0.5}
     assert session.result is result
     assert module.encoded == 1

@@ -10,7 +10,7 @@ from tests.tiny import tiny_config
 LIMITS = Limits(names=5)
 
 
-def read(text, reads_whole=lambda name: True):
+def read(text, reads_whole=None):
     return read_words(text, LIMITS, reads_whole)
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; return 0."""
     resolve("app", args, SETTINGS)
     if importlib.util.find_spec("gradio") is None:
-        raise RunError('catseg app needs the package gradio: pip install "catseg[app]"')
+        raise RunError('needs the package gradio: pip install "catseg[app]"')
     access = _access(args)
 
     from catseg.app.server import serving
