@@ -46,6 +46,7 @@ NETWORKS = {f"modeling.{name}" for name in ("layers", "image_logits", "segmenter
 AREAS = {"data", "modeling", "evaluation", "visualization"}
 TOP = {
     "api",
+    "app",
     "batch",
     "benchmark",
     "build",
@@ -61,7 +62,7 @@ TOP = {
     "shapes",
     "tools",
 }
-COMMANDS = {"batch", "benchmark", "cli", "data_report", "parity", "shapes", "tools"}
+COMMANDS = {"app", "batch", "benchmark", "cli", "data_report", "parity", "shapes", "tools"}
 
 # Which groups a group may import, besides itself and the leaves. "modeling" is the package's __init__, and "catseg" the
 # top package's; importing `catseg` alone, for its version, is free to all.

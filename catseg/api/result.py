@@ -2,8 +2,8 @@
 
 import difflib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from catseg.visualization import (
     score_grid,
     short_names,
 )
-from catseg.vocabulary import Vocabulary
+from catseg.vocabulary import Vocabulary, load_vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +111,21 @@ class Result:
         """Return the classes in the image, most first, each with its share of the pixels, 0..1."""
         shares = class_shares(self.labels, len(self.names))
         return {self.names[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable") if shares[i] > 0}
+
+    def with_threshold(self, threshold: float, background: str | None = None) -> "Result":
+        """Return what `segment` would with a threshold, of a result that it gave with threshold 0 and no background.
+
+        Args:
+            threshold: 0..1, as in `CATSegModel.segment`.
+            background: as there.
+
+        Raises:
+            ValueError: if the background is one of the classes.
+        """
+        names = self.names if background is None else load_vocabulary([*self.names.synonyms, background])
+        unsure = self.scores < threshold
+        labels = np.where(unsure, -1 if background is None else len(self.names), self.labels).astype(np.int32)
+        return replace(self, names=names, found=replace(self._found, labels=labels))
 
     def overlay(self, *, alpha: float = 0.5, legend: bool = True) -> NDArray[np.uint8]:
         """Draw the classes over the image: see `catseg.visualization.overlay`."""

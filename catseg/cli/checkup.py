@@ -15,6 +15,7 @@ from catseg.atomic import cache_folder
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _OPTIONAL = {
+    "gradio": "catseg app",
     "shtab": "completes commands in the shell",
     "pillow-heif": "reads HEIC photographs",
     "supervision": "Result.to_supervision",

@@ -16,6 +16,7 @@ WRONG_USE = 2
 PACKAGE = "catseg.cli.commands"
 COMMANDS = {
     "segment": "segment images and videos into any classes that are named",
+    "app": "serve a page on which people name things and see them",
     "train": "train a model on data of your own",
     "eval": "evaluate a model on data sets",
     "data": "check and convert data sets, show which benchmarks are here",

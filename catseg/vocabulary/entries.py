@@ -42,7 +42,7 @@ def checked(entries: Entries, origin: str) -> Vocabulary:
     classes: list[tuple[str, ...]] = []
     places: dict[tuple[str, ...], str] = {}
     for place, entry in entries:
-        synonyms = _synonyms_of(entry, f"{place} of {origin}")
+        synonyms = synonyms_of(entry, f"{place} of {origin}")
         same = tuple(sorted(synonym.casefold() for synonym in synonyms))
         if same in places:
             raise InputError(f"{place} of {origin} repeats the class {', '.join(synonyms)!r} of {places[same]}")
@@ -80,8 +80,16 @@ def _warn_once(message: str) -> None:
     logger.warning("%s", message)
 
 
-def _synonyms_of(entry: object, where: str) -> tuple[str, ...]:
-    """Split an entry into its synonyms and check them."""
+def synonyms_of(entry: object, where: str) -> tuple[str, ...]:
+    """Split an entry into its synonyms.
+
+    Args:
+        entry: a string, or a sequence of synonyms.
+        where: its place, as messages say it.
+
+    Raises:
+        ValueError: if a synonym is no name, or is there twice.
+    """
     if isinstance(entry, str):
         words: Sequence[object] = _split(entry, where)
     elif isinstance(entry, list | tuple) and entry:

@@ -53,7 +53,7 @@ def load_vocabulary(source: VocabularySource, *, origin: str = "the vocabulary")
         return _load_file(source)
     if isinstance(source, str):
         return _load_string(source)
-    return _load_list(source, origin)
+    return checked(_list_entries(source, origin), origin)
 
 
 @cache
@@ -62,13 +62,13 @@ def shipped_vocabularies() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _SHIPPED.glob("*.json")))
 
 
-def _load_list(source: object, origin: str) -> Vocabulary:
+def _list_entries(source: object, origin: str) -> Entries:
     if not isinstance(source, Sequence) or isinstance(source, bytes | bytearray):
         raise InputError(f"{origin} must be a list of names, a file or a line of text, got {type(source).__name__}")
     for place, entry in numbered("entry", source):
         if isinstance(entry, str):
             _refuse_another_vocabulary(entry, f"{place} of {origin}")
-    return checked(numbered("entry", source), origin)
+    return numbered("entry", source)
 
 
 def _load_string(text: str) -> Vocabulary:
@@ -78,7 +78,8 @@ def _load_string(text: str) -> Vocabulary:
     if os.path.exists(_expanded(text)) or _looks_like_path(text):  # noqa: PTH110
         return _load_file(Path(text))
     _refuse_misspelt_vocabulary(text)
-    return _load_line(text, f"the class list {textwrap.shorten(text, 80)!r}")
+    origin = f"the class list {textwrap.shorten(text, 80)!r}"
+    return checked(line_entries(text, origin), origin)
 
 
 def _load_shipped(name: str) -> Vocabulary:
@@ -137,15 +138,23 @@ def _expanded(path: str | Path) -> str:
     return os.path.expanduser(path)  # noqa: PTH111
 
 
-def _load_line(text: str, origin: str) -> Vocabulary:
-    """Split a line as typed in a shell into the entries of a list."""
+def line_entries(text: str, origin: str) -> Entries:
+    """Split a line as typed in a shell, which names no file and no shipped vocabulary, into the entries of a list.
+
+    Args:
+        text: such as "sofa | couch, night sky, cat".
+        origin: where it comes from, as messages say it.
+
+    Raises:
+        ValueError: if it is no list, or an entry of it is the name of a vocabulary.
+    """
     text = text.translate(AS_ASCII).replace("\r\n", "\n")
     if re.match(r"\[|\(\s*[\"'(]", text):  # typed or pasted from a program
         try:
             classes = ast.literal_eval(text)
         except (SyntaxError, ValueError) as error:
             raise InputError(f"{origin} is no Python list: write classes without brackets, commas between") from error
-        return _load_list(classes, origin)
+        return _list_entries(classes, origin)
     text = re.sub(r"\s*([,;])\s*", r"\1", text)  # a line break after a comma only wraps the line
     unquoted = re.sub(r'"[^"]*"', "", text)
     used = [separator for separator in (",", ";", "\t", "\n") if separator in unquoted]
@@ -154,8 +163,8 @@ def _load_line(text: str, origin: str) -> Vocabulary:
             f"{origin} separates by both {used[0]!r} and {used[1]!r}: write ',' between classes, '|' between synonyms"
         )
     if used == ["\n"]:
-        return checked(text_entries(text, origin), origin)
-    return checked(_fields(text, used[0] if used else ",", origin), origin)
+        return text_entries(text, origin)
+    return _fields(text, used[0] if used else ",", origin)
 
 
 def _fields(text: str, separator: str, origin: str) -> Entries:

@@ -145,6 +145,18 @@ class TextEncoder:
         with torch.inference_mode(False), torch.no_grad():
             return self._encode_cached(vocabulary)
 
+    def reads_whole(self, phrase: str) -> bool:
+        """Tell whether a synonym has no more tokens, in any template, than the model can read."""
+        # A token is a byte or more, and two mark start and end: most names need no tokenizer.
+        longest = max(len(template.format(phrase).encode()) for template in self.templates)
+        if longest + 2 <= self._clip.context_length:
+            return True
+        try:
+            self._tokenize([template.format(phrase) for template in self.templates])
+        except InputError:
+            return False
+        return True
+
     def fingerprint(self) -> str:
         """A hash of all that the features depend on besides the class names.
 
