@@ -43,7 +43,7 @@ def polygons(mask: NDArray[np.bool_], *, holes: bool = True, tolerance: float = 
             holes.
         tolerance: how far, in pixels, the border may be from that of the pixels. Corners that are not needed for that
             are left out (Douglas-Peucker, by shapely, which keeps rings from crossing). Each polygon is simplified by
-            itself, so that neighbours may overlap, or leave a gap, by as much.
+            itself, so that neighbours may overlap, or leave a gap, by twice as much.
 
     Returns:
         The regions or pieces, from top to bottom. Without a tolerance, the areas of outlines, less those of holes, add

@@ -1,5 +1,6 @@
 import runpy
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,6 +42,7 @@ def decoded(region):
     return pixels.reshape(region["original_height"], region["original_width"], 4)
 
 
+@pytest.mark.skipif(find_spec("label_studio_sdk") is None, reason="label-studio-sdk is not installed")
 @settings(max_examples=40)
 @given(mask=arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=16)))
 @example(mask=np.ones((200, 100), dtype=bool))  # a run longer than the longest that has a length
