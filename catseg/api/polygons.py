@@ -4,6 +4,7 @@ Polygons are valid as the OGC's Simple Features define it, and so to every libra
 touches itself, holes lie within the outline, and rings of one polygon meet in points at most.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -43,7 +43,7 @@ def polygons(mask: NDArray[np.bool_], *, holes: bool = True, tolerance: float = 
             holes.
         tolerance: how far, in pixels, the border may be from that of the pixels. Corners that are not needed for that
             are left out (Douglas-Peucker, by shapely, which keeps rings from crossing). Each polygon is simplified by
-            itself, so that neighbours may overlap, or leave a gap, by as much.
+            itself, so that neighbours may overlap, or leave a gap, by twice as much.
 
     Returns:
         The regions or pieces, from top to bottom. Without a tolerance, the areas of outlines, less those of holes, add
@@ -69,9 +69,9 @@ def without_crumbs(mask: NDArray[np.bool_], min_pixels: int) -> NDArray[np.bool_
         raise InputError(f"min_pixels is a number of pixels, 0 or more, got {min_pixels}")
     if min_pixels < 2:
         return mask
-    kept = _large(mask, min_pixels)
-    holes = binary_fill_holes(kept) & ~kept
-    return np.asarray(kept | (holes & ~_large(holes, min_pixels)))
+    edge = math.isqrt(min_pixels) + 1  # so wide that the outside is no small hole
+    around = np.pad(~_large(mask, min_pixels), edge, constant_values=True)
+    return np.asarray(~_large(around, min_pixels)[edge:-edge, edge:-edge])
 
 
 def _large(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -79,46 +79,53 @@ def _large(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     return np.asarray(mask & (statistics[:, cv2.CC_STAT_AREA] >= pixels)[regions])
 
 
-def _trace(mask: NDArray[np.bool_], *, holes: bool, offset: tuple[int, int] = (0, 0)) -> Iterator[Polygon]:
-    """Yield the regions of a mask whose upper left corner is at (x, y) = `offset`, with their holes or cut by them."""
+def _trace(mask: NDArray[np.bool_], *, holes: bool) -> list[Polygon]:
+    """Return the regions of a mask, with their holes or cut by them."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return
+        return []
     inner = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
-    left, top = offset[0] + int(columns[0]) - 1, offset[1] + int(rows[0]) - 1
+    offset = int(columns[0]) - 1, int(rows[0]) - 1
     _, regions = cv2.connectedComponents(inner.astype(np.uint8), connectivity=4)
+    found = _outlined(regions, offset)
+    inside = [hole for polygon in found for hole in polygon.holes]
+    return _outlined(_cut(inner, inside, offset), offset) if inside and not holes else found
+
+
+def _outlined(regions: NDArray[np.int32], offset: tuple[int, int]) -> list[Polygon]:
+    """Return the polygons of numbered regions, 0 for none, whose upper left corner is at (x, y) = `offset`."""
     outlines: dict[int, Ring] = {}
-    inside: dict[int, list[Ring]] = {}
-    for region, ring in _rings(inner, regions, offset=(left, top)):
+    holes: dict[int, list[Ring]] = {}
+    for region, ring in _rings(regions, offset):
         if _doubled_area(ring) > 0:
             outlines[region] = ring
         else:
-            inside.setdefault(region, []).append(ring)
-    for region, outline in outlines.items():
-        if holes or region not in inside:
-            yield Polygon(outline, tuple(inside.get(region, ())))
-            continue
-        corners = sorted(ring[len(ring) // 2] for ring in inside[region])
-        x, y = corners[len(corners) // 2]
-        for piece in _cut(regions == region, x - left, y - top):
-            yield from _trace(piece, holes=False, offset=(left, top))
+            holes.setdefault(region, []).append(ring)
+    return [Polygon(ring, tuple(holes.get(region, ()))) for region, ring in outlines.items()]
 
 
-def _cut(region: NDArray[np.bool_], x: int, y: int) -> Iterator[NDArray[np.bool_]]:
-    """Cut a region, up and down from the corner (x, y) of one of its holes until outside; its borders are empty."""
-    _, background = cv2.connectedComponents((~region).astype(np.uint8), connectivity=4)
-    outside = np.flatnonzero((background[:, x - 1 : x + 1] == background[0, 0]).any(axis=1))
-    above, below = outside[outside < y][-1], outside[outside >= y][0]
-    left_count, left = cv2.connectedComponents(region[:, :x].astype(np.uint8), connectivity=4)
-    right_count, right = cv2.connectedComponents(region[:, x:].astype(np.uint8), connectivity=4)
-    joined = region[:, x - 1] & region[:, x]
-    joined[above + 1 : below] = False
-    edges = (left[joined, -1], left_count + right[joined, 0])
-    graph = coo_array((np.ones(len(edges[0])), edges), shape=(left_count + right_count,) * 2)
-    _, part = connected_components(graph, directed=False)
-    parts = np.where(region, part[np.hstack([left, left_count + right])], -1)
-    for place in np.unique(parts[region]):
-        yield parts == place
+def _cut(mask: NDArray[np.bool_], holes: list[Ring], offset: tuple[int, int]) -> NDArray[np.int32]:
+    """Number the pieces of regions that are cut at their holes: from its top upwards and from its bottom downwards.
+
+    A cut ends where the region does, outside or at another hole, which has cuts of its own: so all holes hang together
+    with the outside, and no piece is around one. They do both upwards and downwards, so that no cut ends in a piece.
+    """
+    starts = mask & ~np.roll(mask, 1, axis=1)  # of the runs of pixels in a row
+    for hole in holes:
+        x, y = min(hole, key=lambda corner: corner[1])
+        x, y = x - offset[0], y - offset[1]
+        end = np.flatnonzero(~(mask[:y, x - 1] & mask[:y, x]))[-1]
+        starts[end + 1 : y, x] = True
+        x, y = max(hole, key=lambda corner: corner[1])
+        x, y = x - offset[0], y - offset[1]
+        end = np.flatnonzero(~(mask[y:, x - 1] & mask[y:, x]))[0]
+        starts[y : y + end, x] = True
+    runs = starts.cumsum().reshape(mask.shape) - 1
+    joined = mask[1:] & mask[:-1]
+    pairs = np.unique(np.stack([runs[:-1][joined], runs[1:][joined]]), axis=1)
+    graph = coo_array((np.ones(pairs.shape[1]), tuple(pairs)), shape=(int(starts.sum()),) * 2)
+    _, pieces = connected_components(graph, directed=False)
+    return np.where(mask, pieces[runs] + 1, 0)
 
 
 def _simplified(exact: list[Polygon], tolerance: float) -> list[Polygon]:
@@ -136,19 +143,20 @@ def _corners(ring: Any) -> Ring:
     return [(int(x), int(y)) for x, y in ring.coords[:-1]]
 
 
-def _rings(mask: NDArray[np.bool_], regions: NDArray[np.int32], offset: tuple[int, int]) -> Iterator[tuple[int, Ring]]:
-    """Follow the borders of a mask whose outermost pixels are empty, with the mask on the right.
+def _rings(regions: NDArray[np.int32], offset: tuple[int, int]) -> Iterator[tuple[int, Ring]]:
+    """Follow the borders of numbered regions, with the region on the right; the outermost pixels are of none, 0.
 
     Yields:
         The region that a ring belongs to, and its corners. No ring passes a corner twice.
     """
-    width = mask.shape[1] + 1
-    # Of each kind of edge: the neighbour that is not in the mask, and where the edge starts from the pixel's corner.
+    width = regions.shape[1] + 1
+    # Of each kind of edge: the neighbour that is not of the region, and where the edge starts from the pixel's corner.
     kinds = [((-1, 0), (0, 0)), ((0, 1), (0, 1)), ((1, 0), (1, 1)), ((0, -1), (1, 0))]
     steps = np.array([1, width, -1, -width])
     keys, owners = [], []
     for kind, (neighbour, (down, right)) in enumerate(kinds):
-        y, x = np.nonzero(mask & ~np.roll(mask, (-neighbour[0], -neighbour[1]), axis=(0, 1)))
+        beside = np.roll(regions, (-neighbour[0], -neighbour[1]), axis=(0, 1))
+        y, x = np.nonzero((regions > 0) & (regions != beside))
         keys.append(((y + down) * width + x + right) * 4 + kind)
         owners.append(regions[y, x])
     key, owner = np.concatenate(keys), np.concatenate(owners)

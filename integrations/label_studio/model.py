@@ -79,7 +79,7 @@ class CATSegBackend(LabelStudioMLBase):
                 for control in controls:
                     if control.data == data:
                         regions += segment(image, control)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, FloatingPointError) as error:
             logger.error("task %s: %s", task.get("id"), error)
             regions = []
         score = sum(region["score"] for region in regions) / max(1, len(regions))
