@@ -155,7 +155,7 @@ def read(files: Sequence[Path], root: Path, path: Path, unlabelled: str | None) 
         ignored = classes.rest == classes.ignore_label
         text = how_many(reading.without_mask, *kind) + " (boxes do not say which pixels they mean)"
         (reading.warnings if ignored and len(reading.without_mask) < reading.count else problems).append(text)
-    notes = [f"ignored classes: {', '.join(ignored)}"] if (ignored := ignored_names(names, classes)) else []
+    notes = [f"ignored classes: {', '.join(void)}"] if (void := ignored_names(names, classes)) else []
     return OwnDataset(
         path=path,
         format="coco",

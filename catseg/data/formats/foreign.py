@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from catseg.data.formats import label_images
+from catseg.data.formats.dataset import MALFORMED
 from catseg.data.formats.files import files_below, read_json, subfolder
 from catseg.data.formats.names import read_yaml
 from catseg.errors import InputError
@@ -33,6 +34,8 @@ def _advice_on_file(file: Path) -> str:
             return _json(file)
     except InputError as error:
         return str(error)
+    except MALFORMED:
+        return ""
     return ""
 
 
@@ -61,7 +64,7 @@ def _json(file: Path) -> str:
         return f"{file} is of Label Studio's own format: export polygons as COCO with images, brushed masks as PNG"
     if _has(content, "classes", "tags") and any(file.parent.glob("*/ann")):
         return f"{file.parent} is a project of Supervisely: export it as COCO, or as Pascal VOC with masks"
-    if _has(content, "labels", "version") and any("readable" in label for label in content["labels"]):
+    if _has(content, "labels", "version") and all(_has(label, "readable") for label in content["labels"][:1]):
         return (
             f"{file} is of Mapillary Vistas: put its images and labels into images/ and labels/, and their names, in "
             "the order of the file, one per line into classes.txt"

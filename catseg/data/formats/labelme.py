@@ -41,6 +41,7 @@ from catseg.errors import InputError
 
 _LINE_WIDTH = 10  # pixels
 _POINT_RADIUS = 5  # pixels
+_FAR = 1e6  # pixels, where no image has a corner
 _CORNERS = {"circle": (2,), "rectangle": (2, 4), "line": (2,), "point": (1,), "mask": (2,)}
 
 
@@ -162,8 +163,8 @@ def shape_mask(shape: Mapping[str, Any], size: tuple[int, int], file: Path) -> N
     Raises:
         ValueError: if its kind is unknown or it has too few or too many points for it.
     """
-    kind, points = shape.get("shape_type") or "polygon", [(float(x), float(y)) for x, y in shape["points"]]
-    where = f"a shape {shape['label']!r} of {file}"
+    kind, where = shape.get("shape_type") or "polygon", f"a shape {shape['label']!r} of {file}"
+    points = _points(shape["points"], where)
     if kind in _CORNERS and len(points) not in _CORNERS[kind]:
         raise InputError(
             f"{where} is a {kind} with {len(points)} points, expected {' or '.join(map(str, _CORNERS[kind]))}"
@@ -186,6 +187,16 @@ def shape_mask(shape: Mapping[str, Any], size: tuple[int, int], file: Path) -> N
     if kind == "mask":
         return _pasted(shape, points[0], size, where)
     raise InputError(f"{where} is of the unknown kind {kind!r}")
+
+
+def _points(stated: Any, where: str) -> list[tuple[float, float]]:
+    try:
+        points = [(float(x), float(y)) for x, y in stated]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} must have points, two numbers each, got {str(stated)[:60]}") from error
+    if any(abs(value) > _FAR or not math.isfinite(value) for point in points for value in point):
+        raise InputError(f"{where} has a point that is no place in an image: {str(stated)[:60]}")
+    return points
 
 
 def _pasted(

@@ -105,9 +105,10 @@ def read_yaml(path: Path) -> Any:
         OSError: if it cannot be opened.
         ValueError: if it is no YAML.
     """
+    content = read_text(path)
     try:
-        return yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+        return yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError for dates that are none
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 

@@ -7,6 +7,7 @@ the values of masks into class numbers; values that it does not name stay as the
 """
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,6 +260,8 @@ def _label_source(
 def _table(mapping: Mapping[Any, Any], classes: Classes) -> dict[int, int]:
     table = {**classes.index, _IGNORED_VALUE: classes.ignore_label}
     for value, target in mapping.items():
+        if re.fullmatch(r"-?\d+", str(value)) is None:
+            raise InputError(f"label_mapping must have values of masks, whole numbers, got {value!r}")
         if target == "ignore_label" or target == _IGNORED_VALUE:
             table[int(value)] = classes.ignore_label
         elif isinstance(target, int) and target in classes.index:

@@ -112,12 +112,6 @@ def test_a_damaged_file_does_not_lose_the_rest(tmp_path):
     assert "c.json is not labelme's: KeyError('label')" in data.problems[1]
 
 
-def test_points_that_are_none(tmp_path):
-    [(_, sample)] = small(tmp_path, [("sofa", "polygon", None)]).samples
-    with pytest.raises(ValueError, match=r"a\.json is not as its format has it"):
-        sample.label_map()
-
-
 def test_images_in_another_folder(tmp_path):
     photo(tmp_path / "images" / "a.jpg")
     labelme(tmp_path / "labels" / "a.json", "a.jpg", [("sofa", "polygon", [[0, 0], [7, 0], [7, 11]])])
@@ -126,6 +120,19 @@ def test_images_in_another_folder(tmp_path):
     assert data.samples[0][1].image == tmp_path / "images" / "a.jpg"
     photo(tmp_path / "other" / "a.jpg")
     assert read_dataset(tmp_path).problems == (f"1 file's image is missing: {tmp_path / 'labels' / 'a.json'}",)
+
+
+@pytest.mark.parametrize(
+    "points", [None, [[0, 0], ["..", 1], [5, 5]], [[0, 0], [float("nan"), 1], [5, 5]], [[1], [2], [3]]]
+)
+def test_points_that_are_no_places(tmp_path, points):
+    photo(tmp_path / "a.jpg")
+    labelme(tmp_path / "a.json", "a.jpg", [("sofa", "polygon", points)])
+    [(_, sample)] = read_dataset(tmp_path).samples
+    with pytest.raises(
+        ValueError, match=r"a shape 'sofa' of .*a\.json (must have points|has a point that is no place)"
+    ):
+        sample.label_map()
 
 
 def test_turned_rectangles_of_x_anylabeling(tmp_path):

@@ -42,6 +42,12 @@ def test_label_mapping_to_no_class(tmp_path):
         read_dataset(file)
 
 
+def test_label_mapping_of_names(tmp_path):
+    file = masks(tmp_path / "data", bands(0, 7), "masks_dir: masks\nlabel_mapping:\n  grass: 0\n")
+    with pytest.raises(ValueError, match="label_mapping must have values of masks, whole numbers, got 'grass'"):
+        read_dataset(file)
+
+
 def test_a_missing_mask_is_a_problem(tmp_path):
     file = masks(tmp_path / "data", bands(0, 1), "masks_dir: masks\n")
     photo(tmp_path / "data" / "images" / "train" / "b.jpg")
