@@ -4,6 +4,7 @@ ARGS ?=
 
 VENV := .venv
 LOWEST := build/lowest
+APP := build/app
 PIP_VERSION := 26.2
 BIN := $(VENV)/bin
 # Written when everything is installed, so that an interrupted installation is taken up again.
@@ -11,8 +12,9 @@ INSTALLED := $(VENV)/catseg-installed
 # Present while a new environment's packages come in: what it is found with may be half there, and is made anew.
 INCOMPLETE := $(VENV)/catseg-incomplete
 
+SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest lint format lock clean
+.PHONY: help install demo test test-app test-lowest lint format lock clean
 
 help: ## Show this help
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,9 @@ demo: $(INSTALLED) ## Generate the shapes data, train, evaluate and write images
 
 test: $(INSTALLED) ## Run the tests, on all processor cores
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+test-app: $(APP)/catseg-installed ## Run the tests of the web app, in a browser where there is one
+	PYTHONPATH=$(CURDIR) $(APP)/bin/python -m pytest tests/app $(ARGS)
 
 test-lowest: $(LOWEST)/catseg-installed ## Run the quick tests on the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest --numprocesses auto --dist worksteal -m "not slow" \
@@ -39,6 +44,14 @@ format: $(INSTALLED) ## Format the code and repair what ruff can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
+# Gradio wants an older Pillow than all else is tested with: it has an environment of its own, on top of the other one.
+$(APP)/catseg-installed: $(INSTALLED) requirements-app.lock
+	rm -rf $(APP) && $(BIN)/python -m venv $(APP)
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
+	    > "$$($(APP)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(APP)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-app.lock
+	touch $@
+
 $(LOWEST)/catseg-installed: requirements-lowest.txt pyproject.toml $(wildcard tools/*.py)
 	rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
@@ -46,13 +59,19 @@ $(LOWEST)/catseg-installed: requirements-lowest.txt pyproject.toml $(wildcard to
 	$(LOWEST)/bin/python tools/install_detectron2.py
 	touch $@
 
-lock: ## Renew requirements.lock: the newest versions that pyproject.toml allows
+lock: ## Renew requirements.lock and requirements-app.lock: the newest versions that pyproject.toml allows
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install pip==$(PIP_VERSION) ".[dev]"
 	head -n 2 requirements.lock > build/requirements.lock
 	build/lock/bin/python -m pip freeze --all --exclude catseg --exclude pip \
 	    | sed -E '/^(cuda|nvidia|triton)/ s/$$/; platform_system == "Linux"/' >> build/requirements.lock
 	mv build/requirements.lock requirements.lock
+	build/lock/bin/python -m pip install ".[test-app]"
+	echo "# What the tests of the web app need beside requirements.lock, or in another version. Written by make lock." \
+	    > build/requirements-app.lock
+	build/lock/bin/python -m pip freeze --all --exclude catseg --exclude pip \
+	    | grep -vxFf <(sed 's/;.*//' requirements.lock) >> build/requirements-app.lock
+	mv build/requirements-app.lock requirements-app.lock
 	rm -rf build/lock
 
 clean: ## Remove .venv, caches and build files; output/ stays
