@@ -1,7 +1,7 @@
 """Dense features of EVA02-CLIP (arXiv 2303.15389), which open_clip builds of timm's parts.
 
-Its blocks differ from a ViT's: queries and keys are rotated by the patch's position, the result of the attention and the
-hidden features of the MLP are normalised once more (sub-LN), and the MLP is a SwiGLU. Shapes as in `image_encoder`.
+Its blocks differ from a ViT's: queries and keys are rotated by the patch's position, the result of the attention and
+the hidden features of the MLP are normalised once more (sub-LN), and the MLP is a SwiGLU. Shapes as in `image_encoder`.
 """
 
 from collections.abc import Sequence
