@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ def write_images(folder, number, size=(12, 16)):
 def main(engine, images, output, log, seconds):
     torch.set_num_threads(1)
     model = moody_model(log, float(seconds))
-    done = segment_dataset(images, ["sofa", "cat"], output, model=model, engine=engine, workers=2)
+    with redirect_stdout(sys.stderr):  # where Ray writes of what it does
+        done = segment_dataset(images, ["sofa", "cat"], output, model=model, engine=engine, workers=2)
     sys.stdout.write(json.dumps({"done": done.done, "skipped": done.skipped, "errors": done.errors}) + "\n")
 
 

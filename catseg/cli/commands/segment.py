@@ -6,8 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from catseg.arguments import file_path, positive, share
 from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, apply_settings
@@ -175,22 +177,24 @@ def _run_engine(args: argparse.Namespace) -> int:
     from catseg.segmenting.inputs import describe_left_out
     from catseg.segmenting.job import OutputError
 
+    rows = sys.stdout
     try:
-        done = segment_dataset(
-            args.inputs,
-            args.classes,
-            args.output,
-            model=args.model,
-            engine=args.engine,
-            workers=args.workers,
-            device=args.device,
-            save=args.save,
-            image_format=args.format,
-            threshold=args.threshold,
-            background=args.background,
-            batch=args.batch,
-            report=_print if args.json else _silent,
-        )
+        with redirect_stdout(sys.stderr):  # where Ray writes of what it does
+            done = segment_dataset(
+                args.inputs,
+                args.classes,
+                args.output,
+                model=args.model,
+                engine=args.engine,
+                workers=args.workers,
+                device=args.device,
+                save=args.save,
+                image_format=args.format,
+                threshold=args.threshold,
+                background=args.background,
+                batch=args.batch,
+                report=partial(_print, to=rows) if args.json else _silent,
+            )
     except KeyboardInterrupt:
         logger.error("interrupted: the same command goes on")
         return INTERRUPTED
@@ -249,10 +253,11 @@ def _prepare(args: argparse.Namespace, images: list["InputImage"]) -> "Job":
     )
 
 
-def _print(record: Mapping[str, Any]) -> None:
-    """Print a line; names that are no valid Unicode are escaped, as JSON can."""
-    sys.stdout.write(json.dumps(record, allow_nan=False) + "\n")
-    sys.stdout.flush()
+def _print(record: Mapping[str, Any], to: TextIO | None = None) -> None:
+    """Print a line, to standard output by default; names that are no valid Unicode are escaped, as JSON can."""
+    file = to or sys.stdout
+    file.write(json.dumps(record, allow_nan=False) + "\n")
+    file.flush()
 
 
 def _silent(record: Mapping[str, Any]) -> None:
