@@ -45,7 +45,7 @@ class _NoFetching:
     async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
         if url_or_file_path is not None and "://" in str(url_or_file_path):
             raise gr.Error("give the image itself, not its address", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)  # type: ignore[misc]
 
 
 class PhotoInput(_NoFetching, gr.Image, metaclass=_WithoutStub):

@@ -106,14 +106,17 @@ def regions(small: Result) -> tuple[Rgb, list[Region]]:
     return enlarge(small.image), found
 
 
-def table(result: Result, hidden: Collection[str]) -> list[Share]:
-    """Return the classes in an image, most first."""
+def table(result: Result, hidden: Collection[str], *, background: bool) -> list[Share]:
+    """Return the classes in an image, most first; the last of the names may be a background."""
     titles = dict(zip(result.names, short_names(result.names), strict=True))
     colors = dict(zip(result.names, palette(len(result.names)), strict=True))
     pixels = np.maximum(np.bincount(result.labels[result.labels >= 0], minlength=len(result.names)), 1)
     inside = result.labels >= 0
     sums = np.bincount(result.labels[inside], weights=result.scores[inside], minlength=len(result.names))
-    scores = dict(zip(result.names, sums / pixels, strict=True))
+    means = sums / pixels
+    if background:  # is as probable as all else is not
+        means[-1] = 1 - means[-1]
+    scores = dict(zip(result.names, means, strict=True))
     return [
         Share(name, titles[name], _css(colors[name]), share, float(scores[name]), name not in hidden)
         for name, share in result.share().items()

@@ -19,7 +19,6 @@ def connect(page: Page, handlers: Handlers, blocks: gr.Blocks) -> None:
     blocks.load(handlers.restore, None, page.linked, **_LIGHT)
     blocks.unload(handlers.leave)
     inputs.photo.input(handlers.take, inputs.photo, [*shown, inputs.photo], **_LIGHT)
-    inputs.photo.clear(handlers.clear, None, shown, **_LIGHT)
     inputs.examples.choose(handlers.choose, None, [*shown, inputs.photo, inputs.words, inputs.vocabulary], **_LIGHT)
     named = [inputs.words, inputs.vocabulary, inputs.model, inputs.device]
     gr.on(
@@ -45,7 +44,7 @@ def _connect_results(page: Page, handlers: Handlers) -> None:
         handlers.run,
         asked,
         components(outputs),
-        trigger_mode="once",
+        trigger_mode="multiple",  # with "once", Segment does nothing for a while after Cancel
         show_progress="hidden",
         **_PRIVATE,
         **COMPUTING,

@@ -1,13 +1,14 @@
 """What the parts of the page do."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import wraps
 from typing import Any
 
 import gradio as gr
 
 from catseg.app import markup
-from catseg.app.components import Upload, given
+from catseg.app.components import Upload
 from catseg.app.downloads import download
 from catseg.app.drawing import color_map
 from catseg.app.examples import Example
@@ -68,14 +69,12 @@ class Handlers:
 
     @_telling
     def take(self, upload: Upload | None, request: gr.Request) -> Changes:
-        """Take an image that was given; the file is deleted."""
+        """Take an image that was given, whose file is deleted; or forget the earlier one, if it was taken away."""
         session = self._session(request)
-        try:
-            photo = take(given(upload), self._service.limits)
-        except Exception:
-            session.forget_image()
-            raise
-        return self._show(session, photo)
+        session.forget_image()
+        if upload is None:
+            return self._nothing("No image.")
+        return self._show(session, take(upload, self._service.limits))
 
     @_telling
     def choose(self, event: gr.EventData, request: gr.Request) -> Changes:
@@ -91,11 +90,6 @@ class Handlers:
             inputs.words: example.words,
             inputs.vocabulary: OWN_WORDS,
         }
-
-    def clear(self, request: gr.Request) -> Changes:
-        """Forget the image."""
-        self._session(request).forget_image()
-        return self._nothing("No image.")
 
     def leave(self, request: gr.Request) -> None:
         """Forget all of a caller who closes the page."""
@@ -124,14 +118,14 @@ class Handlers:
         try:
             look = Look(threshold, opacity, background or "")
             session = self._session(request)
-            work = self._service.segment(session, Ask(words, vocabulary, model, device))
-            while True:
-                try:
-                    stage = next(work)
-                except StopIteration as end:
-                    found = end.value
-                    break
-                yield {status: markup.working(stage)}
+            with closing(self._service.segment(session, Ask(words, vocabulary, model, device))) as work:
+                shown = ""
+                for stage in work:  # again and again, so that Gradio can end this function
+                    yield {status: gr.skip() if stage == shown else markup.working(stage)}
+                    shown = stage
+            if session.result is None:
+                raise InputError("another image was given meanwhile")
+            found = session.result
             session.hidden &= set(found.names)
             yield self._result(View(found, look, frozenset(session.hidden)))
         except Exception as error:
@@ -165,7 +159,7 @@ class Handlers:
     ) -> Changes:
         """Switch a class on or off."""
         session = self._session(request)
-        name, shown = getattr(event, "name", None), bool(getattr(event, "shown", True))
+        name, shown = str(getattr(event, "name", "")), bool(getattr(event, "shown", True))
         seen = view(session, Look(threshold, opacity, background or ""))
         if name not in seen.all_classes.names:
             raise InputError(f"no class is called {name!r}")

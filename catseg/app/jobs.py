@@ -10,7 +10,7 @@ from catseg.errors import RunError
 
 T = TypeVar("T")
 
-_GLANCE = 0.1  # seconds between two looks at a job
+_GLANCE = 0.2  # seconds between two looks at a job
 
 
 class Job(Generic[T]):
@@ -46,18 +46,15 @@ class Job(Generic[T]):
         self._future.cancel()
 
     def follow(self) -> Generator[str, None, T]:
-        """Yield the stages as they begin, and return what the work does. Whoever stops to follow stops the job.
+        """Yield the stage of the work again and again, and return what it does. Whoever stops to follow stops the job.
 
         Raises:
             RuntimeError: if it takes too long.
             Exception: of the work.
         """
-        shown = ""
         try:
             while True:
-                if self._stage != shown:
-                    shown = self._stage
-                    yield shown
+                yield self._stage
                 try:
                     return self._future.result(timeout=_GLANCE)
                 except FutureTimeoutError:

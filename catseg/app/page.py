@@ -120,15 +120,20 @@ def lay_out(service: Service, examples: Sequence[Example]) -> Page:
         with gr.Column(scale=2, min_width=320):
             inputs = _inputs(service, examples)
         with gr.Column(scale=3, min_width=320):
-            status = gr.HTML(markup.status("Give an image and names, then press Segment."), elem_id="catseg-status")
+            status = gr.HTML(
+                markup.status("Give an image and names, then press Segment."),
+                apply_default_css=False,
+                elem_id="catseg-status",
+            )
             with gr.Column(visible=False) as results:
                 pictures = _pictures()
                 settings = _settings()
-                classes = gr.HTML(js_on_load=_CLASSES_JS, elem_id="catseg-classes")
+                classes = gr.HTML(js_on_load=_CLASSES_JS, apply_default_css=False, elem_id="catseg-classes")
                 downloads, file = _downloads()
             with gr.Row():
                 copy = gr.Button("Copy a link to these names and settings", size="sm", elem_id="catseg-copy")
                 link = gr.Textbox(
+                    label="Link",
                     show_label=False,
                     placeholder="link",
                     interactive=False,
@@ -157,7 +162,9 @@ def _inputs(service: Service, examples: Sequence[Example]) -> Inputs:
         buttons=["fullscreen"],
         elem_id="catseg-photo",
     )
-    shown = gr.HTML(markup.examples(examples), js_on_load=_EXAMPLES_JS, elem_id="catseg-examples")
+    shown = gr.HTML(
+        markup.examples(examples), js_on_load=_EXAMPLES_JS, apply_default_css=False, elem_id="catseg-examples"
+    )
     words = gr.Textbox(
         label="Names",
         info="Commas between classes, | between synonyms. Enter segments.",
@@ -167,7 +174,7 @@ def _inputs(service: Service, examples: Sequence[Example]) -> Inputs:
         max_length=service.limits.characters,
         elem_id="catseg-words",
     )
-    note = gr.HTML(elem_id="catseg-note")
+    note = gr.HTML(apply_default_css=False, elem_id="catseg-note")
     with gr.Row():
         run = gr.Button("Segment", variant="primary", min_width=120, elem_id="catseg-run")
         cancel = gr.Button("Cancel", min_width=120, elem_id="catseg-cancel")

@@ -50,12 +50,16 @@ class View:
     @cached_property
     def all_classes(self) -> Result:
         """The result with threshold and background."""
-        return self.result.with_threshold(self.look.threshold, self.look.background.strip() or None)
+        return self.result.with_threshold(self.look.threshold, self._background)
 
     @cached_property
     def shown(self) -> Result:
         """The same without what is switched off: what is drawn and downloaded."""
         return drawing.without(self.all_classes, self.hidden)
+
+    @property
+    def _background(self) -> str | None:
+        return self.look.background.strip() or None
 
     @cached_property
     def _small(self) -> Result:
@@ -84,7 +88,7 @@ class View:
 
     def table(self) -> list[Share]:
         """The classes in the image."""
-        return drawing.table(self.all_classes, self.hidden)
+        return drawing.table(self.all_classes, self.hidden, background=self._background is not None)
 
 
 def view(session: Session, look: Look) -> View:

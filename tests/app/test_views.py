@@ -45,6 +45,11 @@ def test_switched_off_classes_are_neither_drawn_nor_downloaded_but_listed():
     assert [a["category_id"] for a in json.loads(download("coco", seen.shown, 0.5).content)["annotations"]] == [2]
 
 
+def test_a_background_is_as_probable_as_all_else_is_not():
+    (row,) = view(session(), Look(0.8, 0.5, "other")).table()
+    assert (row.key, row.share, row.score) == ("other", 1, pytest.approx(0.25))
+
+
 def test_pictures_fit_a_screen():
     for width, side in ((60, 540), (2000, 1280)):
         seen = view(session(width), Look(0.5, 0.5))
