@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catseg.arguments import positive
-from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, resolve
+from catseg.cli.settings import DEVICE, HELP, MODEL, Setting, add_settings, apply_settings
 from catseg.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; return 0."""
-    resolve("app", args, SETTINGS)
+    apply_settings("app", args, SETTINGS)
     if importlib.util.find_spec("gradio") is None:
         raise RunError('needs the package gradio: pip install "catseg[app]"')
     access = _access(args)
