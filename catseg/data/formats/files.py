@@ -67,10 +67,18 @@ def mentions(path: Path, *keys: str) -> bool:
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """List the files in a folder and those below it that have one of the suffixes, in any case; hidden ones apart."""
-    wanted = set(suffixes)
+    """List the files in a folder and those below it that have one of the suffixes, in any case; hidden ones apart.
+
+    Links to folders are followed, but each folder is looked into once, since links may lead round in a circle.
+    """
+    wanted, seen = set(suffixes), set()
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
+        place = Path(parent).resolve()
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         found += [Path(parent, name) for name in names if not _is_hidden(name) and _suffix(name) in wanted]
     return sorted(found)

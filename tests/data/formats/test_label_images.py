@@ -235,3 +235,13 @@ def test_lines_that_are_numbered_in_part(tmp_path):
     assert read_numbers(text(tmp_path / "classes.txt", "2 wheels\ncar\n")) == {0: "2 wheels", 1: "car"}
     with pytest.raises(ValueError, match="must number all of its lines or none, got 'sofa'"):
         read_numbers(text(tmp_path / "classes.txt", "0: grass\nsofa\n"))
+
+
+def test_links_that_lead_round_in_a_circle(tmp_path):
+    photo(tmp_path / "images" / "a.jpg")
+    mask(tmp_path / "labels" / "a.png", bands(0, 1))
+    text(tmp_path / "classes.txt", "a\nb\n")
+    for folder in ("images", "labels"):
+        (tmp_path / folder / "all").symlink_to(tmp_path / folder)
+    data = read_dataset(tmp_path)
+    assert (data.problems, len(data.samples)) == ((), 1)
