@@ -119,12 +119,6 @@ class Manifest:
         for name in parts:
             self._storage.remove(f"{PARTS}/{name}")
 
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows of the merged file."""
-        if self._storage.exists(MANIFEST):
-            for batch in self._batches(MANIFEST):
-                yield from rows_of(pa.Table.from_batches([batch]))
-
     def _parts(self) -> list[str]:
         return [name for name in self._storage.names(PARTS) if name.endswith(".parquet")]
 

@@ -12,10 +12,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
 from catseg.batch import segment_dataset
+from catseg.batch.manifest import MANIFEST, rows_of
 from tests.fake_module import LeftAndRight, fake_model
 
 
@@ -45,6 +47,14 @@ def moody_model(log, seconds=0.0):
 def worked_on(log):
     """From process to the images that it worked on."""
     return {int(path.name): path.read_text().split() for path in Path(log).iterdir()}
+
+
+def manifest_rows(storage):
+    """The rows of the merged manifest in an output folder; none if there is no such file."""
+    if not storage.exists(MANIFEST):
+        return []
+    with storage.open(MANIFEST) as file:
+        return rows_of(pq.read_table(file))
 
 
 def write_images(folder, number, size=(12, 16)):

@@ -14,12 +14,11 @@ from PIL import Image
 
 from catseg.batch.dataset import segment_dataset
 from catseg.batch.local_engine import LocalEngine
-from catseg.batch.manifest import Manifest
 from catseg.batch.packed_model import unpack_model
 from catseg.batch.storage import Storage, filesystem, open_file
 from catseg.batch.worker import ImageWorker
 from catseg.segmenting.results import OutputError
-from tests.batch.moody import moody_model, write_images
+from tests.batch.moody import manifest_rows, moody_model, write_images
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +74,7 @@ def test_going_on_in_s3(photos, tmp_path):
     storage.remove("manifest.parquet")  # what is left is what the output folder holds
     again = segment_dataset(f"{there}/photos", "sofa, cat", f"{there}/out", **options)
     assert (again.done, again.skipped) == (3, 0)
-    seconds = {row["input"].rpartition("photos/")[2]: row["seconds"] for row in Manifest(storage).rows()}
+    seconds = {row["input"].rpartition("photos/")[2]: row["seconds"] for row in manifest_rows(storage)}
     assert [seconds["0000.png"], seconds["0001.png"]] == [0, 0]
     assert seconds["trip/0000.png"] > 0
     content = io.BytesIO()

@@ -119,7 +119,7 @@ def test_settings_are_shown(tiny, catseg, monkeypatch):
         ),
         (["photos", "cat, dog", "-o", "s3://bucket/out"], "s3://bucket/out is no file or folder"),
         (["list.parquet", "cat, dog", "-o", "out"], "list.parquet is no file or folder of images: --engine"),
-        (["photos", "cat, dog", "--engine", "local"], "say where by -o"),
+        (["photos", "cat, dog", "--engine", "local", "--json"], "say where by -o"),
         (["photos", "camera:0", "cat, dog", "-o", "out", "--engine", "local"], "takes images alone, not camera:0"),
         (["photos", "cat, dog", "-o", "out", "--engine", "local", "--frames", "2"], "takes images alone, not --frames"),
     ],
