@@ -226,9 +226,10 @@ def _add_head_keys(cfg: CfgNode) -> None:
 
 def _add_data_keys(cfg: CfgNode) -> None:
     # Data sets of one's own, files or folders as `catseg.data.formats` has them, which are registered as
-    # own_NAME_train and so on; and what becomes of the pixels that nobody labelled in them: "" for what their format
-    # says, "ignored", or the name of a class.
+    # own_NAME_train and so on; of which format they are, "" to find out; and what becomes of the pixels that nobody
+    # labelled in them: "" for what their format says, "ignored", or the name of a class.
     cfg.DATASETS.OWN = ()
+    cfg.DATASETS.OWN_FORMAT = ""
     cfg.DATASETS.OWN_UNLABELLED = ""
     # Class names in place of the data sets' own, in the same order, as `catseg.vocabulary` takes them: the name of a
     # shipped vocabulary, or a .json or .txt file. "" for the data sets' own.

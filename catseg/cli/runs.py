@@ -71,10 +71,12 @@ def option_words(options: Mapping[str, str]) -> list[str]:
     return [word for pair in options.items() for word in pair]
 
 
-def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[list[str], dict[str, str]]:
+def evaluated_splits(
+    data: Sequence[str], *, format: str | None, unlabelled: str | None
+) -> tuple[list[str], dict[str, str]]:
     """Return the data sets that are evaluated, which are registered if they are one's own, and options for them.
 
-    Of own data it is the test split, or else the validation split.
+    Of own data it is the test split, or else the validation split. Arguments as in `register_own`.
     """
     register_datasets()
     names, own, options = [], [], {}
@@ -86,14 +88,21 @@ def evaluated_splits(data: Sequence[str], *, unlabelled: str | None) -> tuple[li
             raise InputError(
                 f"no data set is called {word!r}, and no file or folder either; `catseg data list` shows all"
             )
-        names.append(_split(register_own(word, unlabelled=unlabelled), "test", "val"))
+        names.append(_split(register_own(word, format=format, unlabelled=unlabelled), "test", "val"))
         own.append(word)
         options["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"] = str(MetadataCatalog.get(names[-1]).ignore_label)
-    return names, options | _own_options(own, unlabelled)
+    return names, options | _own_options(own, format, unlabelled)
 
 
 def training_options(
-    data: str, *, model: str, unlabelled: str | None, batch: int, steps: int | None, keep: float
+    data: str,
+    *,
+    model: str,
+    format: str | None,
+    unlabelled: str | None,
+    batch: int,
+    steps: int | None,
+    keep: float,
 ) -> dict[str, str]:
     """Register own data, and return the options that train on them.
 
@@ -102,6 +111,7 @@ def training_options(
     Args:
         data: a file or folder.
         model: that the training starts from, as `catseg.load` takes it.
+        format: of the data, None to find out.
         unlabelled: class of the pixels that nobody labelled.
         batch: images of a step.
         steps: length of the training; None for one that suits the number of images.
@@ -109,7 +119,7 @@ def training_options(
     """
     found = find_model(model)
     start = load_config(found.config_file, found.options)
-    splits = register_own(data, unlabelled=unlabelled)
+    splits = register_own(data, format=format, unlabelled=unlabelled)
     train, val = _split(splits, "train"), _split(splits, "val", "test")
     images = len(DatasetCatalog.get(train))
     steps = steps or min(MOST_STEPS, max(FEWEST_STEPS, math.ceil(PASSES * images / batch)))
@@ -128,7 +138,7 @@ def training_options(
         "SOLVER.CHECKPOINT_PERIOD": str(period),
         "TEST.EVAL_PERIOD": str(period),
         "TEST.PATIENCE": str(PATIENCE),
-        **_own_options([data], unlabelled),
+        **_own_options([data], format, unlabelled),
     }
 
 
@@ -140,10 +150,14 @@ def _context(start: CfgNode, own: Vocabulary) -> Vocabulary:
     return Vocabulary([*own.synonyms, *others], "the context of the trained model")
 
 
-def _own_options(data: Sequence[str], unlabelled: str | None) -> dict[str, str]:
+def _own_options(data: Sequence[str], format: str | None, unlabelled: str | None) -> dict[str, str]:
     """Return the options that make other processes, and later runs with the same config, register own data."""
     paths = tuple(str(Path(path).expanduser().absolute()) for path in data)
-    return {"DATASETS.OWN": repr(paths), "DATASETS.OWN_UNLABELLED": unlabelled or ""}
+    return {
+        "DATASETS.OWN": repr(paths),
+        "DATASETS.OWN_FORMAT": format or "",
+        "DATASETS.OWN_UNLABELLED": unlabelled or "",
+    }
 
 
 def _split(names: Sequence[str], *wanted: str) -> str:

@@ -92,10 +92,18 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, output: str) -> None:
         output: folder that they write to by default.
     """
     parser.add_argument("-o", "--output", type=file_path, default=Path(output), help="folder (default: %(default)s)")
-    parser.add_argument("--unlabelled", metavar="NAME", help="class of the pixels that nobody labelled, or 'ignored'")
+    add_data_arguments(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; the last argument"
     )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how own data are meant."""
+    parser.add_argument(
+        "--data-format", metavar="FORMAT", help="where a folder could be of several; a wrong one lists all"
+    )
+    parser.add_argument("--unlabelled", metavar="NAME", help="class of the pixels that nobody labelled, or 'ignored'")
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: Sequence[Setting]) -> None:

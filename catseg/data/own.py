@@ -55,11 +55,12 @@ def register_own(
     return names
 
 
-def register_configured(paths: Sequence[str], *, unlabelled: str = "") -> None:
+def register_configured(paths: Sequence[str], *, format: str = "", unlabelled: str = "") -> None:
     """Register the data sets of `DATASETS.OWN`, those that this process has not registered yet.
 
     Args:
         paths: their files or folders.
+        format: of `DATASETS.OWN_FORMAT`; "" for None.
         unlabelled: of `DATASETS.OWN_UNLABELLED`; "" for None.
 
     Raises:
@@ -68,7 +69,7 @@ def register_configured(paths: Sequence[str], *, unlabelled: str = "") -> None:
     known = {MetadataCatalog.get(name).get("own_data") for name in DatasetCatalog.list()}
     for path in paths:
         if str(Path(path).expanduser().absolute()) not in known:
-            register_own(path, unlabelled=unlabelled or None)
+            register_own(path, format=format or None, unlabelled=unlabelled or None)
 
 
 def own_name(path: Path, split: str) -> str:

@@ -150,7 +150,8 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def _register(cfg: CfgNode) -> None:
     register_datasets()
-    register_configured(cfg.DATASETS.OWN, unlabelled=cfg.DATASETS.OWN_UNLABELLED)
+    own = cfg.DATASETS
+    register_configured(own.OWN, format=own.OWN_FORMAT, unlabelled=own.OWN_UNLABELLED)
 
 
 def _log_to(folder: Path, rank: int) -> None:

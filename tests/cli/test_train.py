@@ -153,3 +153,10 @@ def test_the_log_of_a_run_is_its_own(data, catseg):
     assert "Report: first" in first
     assert "Report: second" not in first
     assert second.count("Report: second") == 1
+
+
+def test_the_format_can_be_said(data, catseg):
+    words = ["--data", "folder", "-o", "mine", *SHORT]
+    assert "unknown format 'coco2'" in catseg("train", *words, "--data-format", "coco2")[2]
+    assert catseg("train", *words, "--data-format", "ultralytics")[0] == 0
+    assert "OWN_FORMAT: ultralytics" in Path("mine/config.yaml").read_text()

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from catseg.arguments import file_path, positive
+from catseg.cli.settings import add_data_arguments
 
 if TYPE_CHECKING:
     from catseg.data.formats import DataReport
@@ -29,10 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument("path", metavar="PATH", type=file_path, help="a file such as data.yaml, or a folder")
-    source.add_argument(
-        "--data-format", metavar="FORMAT", help="where a folder could be of several; a wrong one lists all"
-    )
-    source.add_argument("--unlabelled", metavar="NAME", help="class of the pixels that nobody labelled, or 'ignored'")
+    add_data_arguments(source)
     source.add_argument("--workers", type=positive, metavar="N", help="processes (default: one for each processor)")
 
     check = actions.add_parser("check", parents=[source], help="look for all that makes training wrong")

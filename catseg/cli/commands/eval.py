@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from catseg.cli.runs import evaluated_splits, model_words, option_words, run_training_command
 
     words = ["--eval-only", *model_words(args.model, args.device, args.gpus)]
-    names, options = evaluated_splits(args.data, unlabelled=args.unlabelled)
+    names, options = evaluated_splits(args.data, format=args.data_format, unlabelled=args.unlabelled)
     options |= {"DATASETS.TEST": repr(tuple(names)), "DATASETS.TEST_CLASSES": "", "OUTPUT_DIR": str(args.output)}
     run_training_command([*words, *option_words(options), *args.opts], "catseg eval")
     sys.stdout.write((args.output / "results.md").read_text(encoding="utf-8"))

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     options = training_options(
         args.data,
         model=args.model,
+        format=args.data_format,
         unlabelled=args.unlabelled,
         batch=args.batch,
         steps=args.steps,

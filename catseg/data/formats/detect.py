@@ -54,7 +54,7 @@ def read_dataset(path: str | Path, *, format: str | None = None, unlabelled: str
         raise InputError(f"{path} is no data set of a known format{_explained(place, wanted)}")
     if len(found) > 1:
         kinds = " and ".join(f"{kind.name} ({evidence})" for kind, evidence, _ in found)
-        raise InputError(f"{path} could be {kinds}: name the file that is meant, or give the format")
+        raise InputError(f"{path} could be {kinds}: name the file that is meant, or give the format (--data-format)")
     try:
         return found[0][2](unlabelled)
     except MALFORMED as error:
