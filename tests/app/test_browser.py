@@ -79,7 +79,8 @@ def open_page(browser, address):
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url, address) else None)
-        page.goto(address + query)
+        with page.expect_response(lambda response: "/queue/join" in response.url):  # the page is alive and asks
+            page.goto(address + query)
         page.wait_for_selector("#catseg-run")
         page.wait_for_selector("#catseg-photo input[type=file]", state="attached")
         return page
@@ -231,10 +232,10 @@ def test_examples_and_a_link_that_restores_words_and_settings(open_page, screens
     query = "?" + link.input_value().partition("?")[2]
     assert page.url.endswith(query)
     again = open_page(query)
-    assert again.input_value("#catseg-words textarea").startswith("green dotted patch, ")
+    until(lambda: again.input_value("#catseg-words textarea"), lambda text: text.startswith("green dotted patch, "))
     assert shown_setting(again, "opacity") == 0.8
     wrong = open_page("?words=a%2Cb&model=nothing&threshold=7&vocabulary=../x&background=%3Cimg%20src=x%3E")
-    assert wrong.input_value("#catseg-words textarea") == "a,b"
+    until(lambda: wrong.input_value("#catseg-words textarea"), lambda text: text == "a,b")
     assert shown_setting(wrong, "threshold") == 0.5
 
 
@@ -333,7 +334,7 @@ def test_keyboard_alone(open_page, photo, screenshots):
     says(page, DONE)
     focused(page, "#catseg-vocabulary input")
     focused(page, "[role=tab][aria-selected=true]")
-    assert page.locator("[role=listbox]").count() == 0, "lists of choices close when they are left"
+    until(page.locator("[role=listbox]").count, lambda count: count == 0)  # lists close when they are left
     focused(page, "#catseg-comparison [role=slider]")
     border = page.locator("#catseg-comparison [role=slider]")
     before = border.bounding_box()["x"]

@@ -36,7 +36,10 @@ window.catseg = (() => {
     anchor.remove();
   };
 
-  const theme = () => document.body.classList.toggle("dark");
+  const theme = () => {
+    document.body.classList.toggle("dark");
+    document.body.style.background = "var(--body-background-fill)"; // else that of the system stays
+  };
 
   // Gradio's lists of choices take Tab for a key that opens them, and would stay open.
   const withoutTab = (event) => {
