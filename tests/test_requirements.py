@@ -20,8 +20,9 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def locked() -> dict[str, Requirement]:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+def locked(*more: str) -> dict[str, Requirement]:
+    """What requirements.lock holds, and other files in its place, by name."""
+    lines = [line for name in ("requirements.lock", *more) for line in (ROOT / name).read_text().splitlines()]
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
@@ -29,9 +30,10 @@ def locked() -> dict[str, Requirement]:
 @pytest.mark.parametrize("extra", [None, *project()["optional-dependencies"]])
 def test_lock_satisfies_the_ranges(extra):
     wanted = project()["optional-dependencies"][extra] if extra else project()["dependencies"]
+    versions = locked("requirements-app.lock") if extra in ("app", "test-app") else locked()
     for requirement in map(Requirement, wanted):
         if requirement.name != project()["name"]:
-            [version] = locked()[canonicalize_name(requirement.name)].specifier
+            [version] = versions[canonicalize_name(requirement.name)].specifier
             assert requirement.specifier.contains(version.version), requirement
 
 
@@ -57,7 +59,8 @@ def test_what_is_imported_is_declared():
 
 
 def test_every_version_is_exact():
-    assert [str(requirement) for requirement in locked().values() if not exact(requirement)] == []
+    for versions in (locked(), locked("requirements-app.lock")):
+        assert [str(requirement) for requirement in versions.values() if not exact(requirement)] == []
 
 
 def exact(requirement: Requirement) -> bool:
