@@ -1,7 +1,7 @@
 """Registers own data sets with Detectron2, as the benchmarks are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -24,8 +24,9 @@ def register_own(
 
     Its label maps are all read once. Those that are not label maps yet are made in the cache. A data set without a
     validation split gets one, see `catseg.data.formats.splitting`. Metadata are those of the benchmarks,
-    `stuff_classes`, `ignore_label` and `evaluator_type`, and `own_data`, the path. `MODEL.SEM_SEG_HEAD.IGNORE_VALUE`
-    must be `ignore_label`. Calling this again reads the data set again.
+    `stuff_classes`, `ignore_label` and `evaluator_type`, and `own_data`, the path, and `is_made`, whether it is such a
+    validation split. `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` must be `ignore_label`. Calling this again reads the data set
+    again.
 
     Args:
         path: a file or folder, see `catseg.data.formats`.
@@ -43,6 +44,7 @@ def register_own(
     dataset = read_dataset(path, format=format, unlabelled=unlabelled)
     if dataset.problems:
         raise InputError(f"{dataset.path} cannot be used as it is: {'; '.join(dataset.problems)}")
+    lacks_validation = not dataset.splits.get("val")
     dataset = with_validation(dataset)
     names = []
     for split, samples in dataset.splits.items():
@@ -52,7 +54,14 @@ def register_own(
             for sample, file in zip(samples, files, strict=True)
         ]
         names.append(_register(dataset, split, records))
+        MetadataCatalog.get(names[-1]).set(is_made=lacks_validation and split == "val")
     return names
+
+
+def made_splits(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the images of the validation splits, among registered data sets, that were taken from training images."""
+    made = [name for name in names if MetadataCatalog.get(name).get("is_made", False)]
+    return {name: [record["file_name"] for record in DatasetCatalog.get(name)] for name in made}
 
 
 def register_configured(paths: Sequence[str], *, format: str = "", unlabelled: str = "") -> None:

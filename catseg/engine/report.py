@@ -19,6 +19,7 @@ from catseg.atomic import write_json
 from catseg.checkpoint.files import BEST
 from catseg.config import add_catseg_config
 from catseg.config_values import flat
+from catseg.data.own import made_splits
 from catseg.engine.ranked_images import ScoredImage, draw_images
 from catseg.engine.run_facts import command_line, describe_device, versions
 from catseg.evaluation.confusion import describe_classes, find_confusions, most_confused, overall_metrics
@@ -74,6 +75,9 @@ def write_training_report(cfg: CfgNode, *, steps: tuple[int, int], seconds: floa
             "trained on": ", ".join(cfg.DATASETS.TRAIN),
             "started from": cfg.MODEL.WEIGHTS or "CLIP's and the backbone's own weights",
         }
+        if made := made_splits(cfg.DATASETS.TEST):
+            count = sum(map(len, made.values()))
+            facts["validation on"] = f"{count} of the images for training, which were not trained on"
         if cfg.DATASETS.TEST and (folder / f"{BEST}.json").is_file():
             best = json.loads((folder / f"{BEST}.json").read_text(encoding="utf-8"))
             facts["best"] = (

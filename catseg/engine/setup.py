@@ -15,6 +15,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from catseg import __version__
+from catseg.atomic import write_json
 from catseg.build import check_names, check_trains, usable_device
 from catseg.checkpoint.checkpointer import without_spare_weights
 from catseg.checkpoint.files import find_checkpoints, forget_read_ahead, last_checkpoint, require_file
@@ -22,7 +23,7 @@ from catseg.checkpoint.sources import fetch, hub_file
 from catseg.config import load_config, read_config
 from catseg.console import add_debug_option, quieten_console
 from catseg.data.checks import check_label_maps
-from catseg.data.own import register_configured
+from catseg.data.own import made_splits, register_configured
 from catseg.data.registration import register_datasets
 from catseg.engine.evaluate import check_best_metric, check_evaluation, check_test_sets
 from catseg.engine.hooks import check_checkpoints
@@ -35,6 +36,8 @@ from catseg.engine.training_step import step_options
 from catseg.engine.wandb_writer import import_wandb
 from catseg.errors import InputError
 from catseg.modeling.clip.loading import model_config
+
+MADE_SPLITS = "validation_split.json"  # of OUTPUT_DIR: images that were taken from the training, by data set
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +145,8 @@ def start_process(cfg: CfgNode, args: argparse.Namespace) -> None:
         if args.resume and not args.eval_only and last_checkpoint(folder):
             report_changes(cfg)
         write_config(cfg, name="eval_config.yaml" if args.eval_only else CONFIG_FILE)
+        if made := made_splits(cfg.DATASETS.TEST):
+            write_json(folder / MADE_SPLITS, made)
         for name in cfg.DATASETS.TEST if args.eval_only else dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
             check_label_maps(name, coverage=not args.eval_only and name in cfg.DATASETS.TRAIN)
     seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)

@@ -57,6 +57,9 @@ def test_the_run_says_what_it_did(data, catseg):
     assert json.loads(Path("mine/model_best.json").read_text())["metric"] == "sem_seg/mIoU"
     for name in ("report.html", "config.yaml", "model_best.pth", "model_final.pth"):
         assert (data / "mine" / name).is_file()
+    (made,) = json.loads((data / "mine/validation_split.json").read_text()).values()
+    assert len(made) == 1
+    assert "1 of the images for training" in (data / "mine/report.html").read_text()
     config = (data / "mine/config.yaml").read_text()
     assert "own_folder_val" in config
     assert "PATIENCE: 3" in config
