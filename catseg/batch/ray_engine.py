@@ -34,7 +34,6 @@ class RayEngine:
         self._ray = optional_module("ray", extra="ray", what="--engine ray")
         self._data = optional_module("ray.data", extra="ray", what="--engine ray")
         self.workers = workers
-        logging.getLogger("ray").setLevel(logging.ERROR)
         self._connects = not self._ray.is_initialized()
         if self._connects:
             here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
