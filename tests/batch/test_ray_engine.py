@@ -17,6 +17,8 @@ from tests.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
 
+FAULT_IMAGES = int(os.environ.get("CATSEG_FAULT_IMAGES", "60"))  # of the run that is disturbed; 2000 take minutes
+
 
 def test_the_same_labels_bit_for_bit(ray_cluster, tmp_path):
     """With a real network of random weights, which only their bytes bring from this process to the workers."""
@@ -44,25 +46,25 @@ def test_the_same_labels_bit_for_bit(ray_cluster, tmp_path):
 
 
 def test_a_killed_worker_a_killing_image_and_a_killed_driver(ray_cluster, tmp_path):
-    photos, log, output = write_images(tmp_path / "photos", 60), tmp_path / "log", tmp_path / "out"
+    photos, log, output = write_images(tmp_path / "photos", FAULT_IMAGES), tmp_path / "log", tmp_path / "out"
     (photos / "killer.png").write_bytes((photos / "0000.png").read_bytes())
     words = ("ray", photos, output, log, 0.05)
     with command(*words) as driver:
-        wait_for(lambda: log.is_dir() and results(output) > 10 and worked_on(log))
+        wait_for(lambda: log.is_dir() and results(output) > FAULT_IMAGES / 6 and worked_on(log))
         os.kill(next(iter(worked_on(log))), signal.SIGKILL)
-        wait_for(lambda: results(output) > 30)
+        wait_for(lambda: results(output) > FAULT_IMAGES / 2)
         driver.kill()
-    assert results(output) < 60
+    assert results(output) < FAULT_IMAGES
     with command(*words) as driver:
         found, errors = driver.communicate(timeout=500)
     assert driver.returncode == 0, errors
     summary = json.loads(found)
-    assert summary["done"] + summary["skipped"] == 60
+    assert summary["done"] + summary["skipped"] == FAULT_IMAGES
     assert "processes ended while they worked on it" in summary["errors"][str(photos / "killer.png")]
-    assert len(rows(output)) == 61
-    assert results(output) == 60
+    assert len(rows(output)) == FAULT_IMAGES + 1
+    assert results(output) == FAULT_IMAGES
     worked = [image for images in worked_on(log).values() for image in images if image != "killer.png"]
-    assert 60 <= len(worked) <= 60 + 5 * IN_FLIGHT
+    assert FAULT_IMAGES <= len(worked) <= FAULT_IMAGES + 5 * IN_FLIGHT
 
 
 def test_an_error_of_a_worker_is_told_as_it_is(ray_cluster, tmp_path):
