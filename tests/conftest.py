@@ -1,5 +1,6 @@
 """What holds for every test: fixed seeds, one thread, folders of its own and no network."""
 
+import logging
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from detectron2.utils.logger import setup_logger
 
 # What runs in the background ignores Ctrl-C and hands that on; the tests send it to the commands that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,6 +50,18 @@ def _test_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     np.random.seed(0)  # noqa: NPY002 (Detectron2's augmentations draw from the global generator)
     torch.manual_seed(0)
     _set_folders(monkeypatch, tmp_path_factory.mktemp("environment"))
+
+
+@pytest.fixture(autouse=True)
+def _loggers():
+    """Take away what Detectron2's `setup_logger` adds for good: a process has one run, but for tests."""
+    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "catseg")]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    setup_logger.cache_clear()
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 def _set_folders(patch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -1,24 +1,10 @@
-import logging
-
 import cv2
 import numpy as np
 import pytest
-from detectron2.utils.logger import setup_logger
 from PIL import Image
 
 from catseg.cli.main import main
 from tests.tiny import tiny_config
-
-
-@pytest.fixture(autouse=True)
-def loggers_of_this_test_alone():
-    """Takes away what Detectron2's `setup_logger` adds for good: a process has one run, but for tests."""
-    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "catseg")]
-    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
-    yield
-    setup_logger.cache_clear()
-    for logger, handlers, propagate in before:
-        logger.handlers, logger.propagate = handlers, propagate
 
 
 @pytest.fixture

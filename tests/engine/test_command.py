@@ -20,7 +20,7 @@ def test_the_command_takes_its_arguments_and_name_from_a_program(tmp_path, toy_d
 
 
 def test_clip_alone_is_evaluated_and_named(tmp_path, toy_datasets, monkeypatch, caplog):
-    monkeypatch.setattr("catseg.engine.setup.setup_logger", lambda *args, **options: None)
+    monkeypatch.setattr("catseg.engine.setup._log_to", lambda *_: None)
     (tmp_path / "config.yaml").write_text("VERSION: 2\n")
     torch.save(CLIP(**CLIP_CONFIG).state_dict(), tmp_path / "clip.pt")
     options = {
