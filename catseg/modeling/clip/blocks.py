@@ -1,7 +1,7 @@
 """Blocks of open_clip's transformers, with an attention that is quick in every precision.
 
-PyTorch's `nn.MultiheadAttention` transposes a batch of several images before it multiplies, and in bfloat16 on a CPU that
-ends in a product for each token with a copy of the weights, which takes twenty times as long as one on contiguous tokens.
+PyTorch's `nn.MultiheadAttention` transposes a batch of several images before it multiplies, and in bfloat16 on a CPU
+that ends in a product for each token with a copy of the weights: twenty times slower than one on contiguous tokens.
 Shapes: B sequences, N tokens, D width, h heads.
 """
 
