@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from catseg.config_checks import check_sizes
 from catseg.errors import InputError
+from catseg.modeling.clip.blocks import is_plain, run_block
 from catseg.modeling.clip.projections import value_projection
 from catseg.modeling.layers.pos_embed import resize_position_embedding
 
@@ -144,14 +145,13 @@ class DenseImageEncoder:
 
     def ordinary_block(self, block: Any, x: Tensor) -> Tensor:
         """A block as it is in the image encoder: `(B, N, D)` to `(B, N, D)`."""
-        out: Tensor = block(x)
-        return out
+        return run_block(block, x)
 
     def _check(self) -> None:
         """Refuse an image encoder that is not of this family."""
         visual = self.visual
         plain = isinstance(visual, VisionTransformer) and visual.attn_pool is None
-        if not plain or not all(isinstance(block, ResidualAttentionBlock) for block in self.blocks):
+        if not plain or not all(is_plain(block) for block in self.blocks):
             raise InputError("CLIP.NAME must be a plain ViT: attention pooling and custom blocks have no value path")
 
     def _prompts(self) -> Sequence[Tensor]:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+SEPARATE_WEIGHTS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
 
 def separate_projections(module: nn.Module) -> None:
     """Give all attention layers below `module` weights of their own for queries, keys and values, of the same values.
@@ -13,7 +15,7 @@ def separate_projections(module: nn.Module) -> None:
     for attention in module.modules():
         if isinstance(attention, nn.MultiheadAttention) and attention._qkv_same_embed_dim:
             weights = attention.in_proj_weight.detach().chunk(3)
-            for name, weight in zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), weights, strict=True):
+            for name, weight in zip(SEPARATE_WEIGHTS, weights, strict=True):
                 setattr(attention, name, nn.Parameter(weight.clone()))
             attention.register_parameter("in_proj_weight", None)
             attention._qkv_same_embed_dim = False  # what PyTorch's forward chooses between the two by
@@ -23,7 +25,7 @@ def input_projection(attention: nn.MultiheadAttention) -> tuple[Tensor, Tensor]:
     """The weight `(3 * D, D)` and bias `(3 * D,)` that make an attention layer's queries, keys and values."""
     weight: Tensor | None = attention.in_proj_weight
     if weight is None:
-        weight = torch.cat((attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight))
+        weight = torch.cat([getattr(attention, name) for name in SEPARATE_WEIGHTS])
     return weight, attention.in_proj_bias
 
 

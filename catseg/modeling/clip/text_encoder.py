@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from catseg.errors import InputError
+from catseg.modeling.clip.blocks import run_transformer
 from catseg.modeling.clip.loading import Tokenizer
 from catseg.modeling.clip.text_cache import TextCache, fingerprint
 from catseg.vocabulary import Vocabulary
@@ -246,10 +247,11 @@ class TextEncoder:
         clip = self._clip
         device = clip.positional_embedding.device
         tokens = tokens.to(device)
-        mask = clip.attn_mask
+        length = tokens.shape[1]
+        mask = None if clip.attn_mask is None else clip.attn_mask[:length, :length]
         with torch.autocast(device.type, dtype=self._dtype, enabled=self._dtype is not None):
-            x = clip.token_embedding(tokens) + clip.positional_embedding[: tokens.shape[1]]
-            x = clip.transformer(x, attn_mask=None if mask is None else mask[: tokens.shape[1], : tokens.shape[1]])
+            x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+            x = run_transformer(clip.transformer, x, mask)
             x = clip.ln_final(text_global_pool(x, tokens, clip.text_pool_type, eos_token_id=clip.text_eos_id))
             if isinstance(clip.text_projection, torch.nn.Linear):
                 return clip.text_projection(x)

@@ -6,13 +6,12 @@ Shapes: B images, N tokens, D the encoder's width, h heads, H x W patches, P x Q
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from catseg.config_checks import check_at_least, check_positive
 from catseg.errors import InputError
-from catseg.modeling.clip.projections import input_projection
+from catseg.modeling.clip.blocks import queries_keys_values
 from catseg.modeling.layers.images import resize
 from catseg.modeling.training_free.attention import ATTENTIONS, gaussian_prior, proxy_attention
 
@@ -67,8 +66,7 @@ class TrainingFreeBlock:
             `(B, 1 + H * W, D)`; with `proxyclip`, `(B, P * Q, D)`.
         """
         attention: nn.MultiheadAttention = block.attn
-        projected = F.linear(block.ln_1(x), *input_projection(attention))
-        q, k, v = projected.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = queries_keys_values(attention, block.ln_1(x))
         if self.method == PROXYCLIP:
             if proxy is None:
                 raise ValueError(f"{PROXYCLIP} needs features of a proxy")

@@ -59,9 +59,9 @@ def test_cutting_after_the_end_of_text_changes_nothing(shared_encoder, tokenizer
 
 def test_tokens_after_the_end_are_not_computed(encoder, monkeypatch):
     lengths = []
-    forward = encoder._clip.transformer.forward
+    run = text_encoder.run_transformer
     monkeypatch.setattr(
-        encoder._clip.transformer, "forward", lambda x, attn_mask: lengths.append(x.shape[1]) or forward(x, attn_mask)
+        text_encoder, "run_transformer", lambda model, x, mask: lengths.append(x.shape[1]) or run(model, x, mask)
     )
     encoder.encode(Vocabulary(["cat"]))
     assert max(lengths) == 8  # start, "a photo of a cat .", end
