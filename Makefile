@@ -28,7 +28,7 @@ test: $(INSTALLED) ## Run the tests, on all processor cores
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 test-app: $(APP)/catseg-installed ## Run the tests of the web app, in a browser where there is one
-	PYTHONPATH=$(CURDIR) $(APP)/bin/python -m pytest tests/app $(ARGS)
+	PYTHONPATH=$(CURDIR) $(APP)/bin/python -m pytest tests/app tests/cli/test_app.py $(ARGS)
 
 test-lowest: $(LOWEST)/catseg-installed ## Run the quick tests on the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest --numprocesses auto --dist worksteal -m "not slow" \
