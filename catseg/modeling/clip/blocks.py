@@ -7,7 +7,7 @@ Shapes: B sequences, N tokens, D width, h heads.
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import Tensor, nn
 
 from catseg.modeling.clip.projections import SEPARATE_WEIGHTS
@@ -36,8 +36,9 @@ def run_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None = No
 
 def queries_keys_values(attention: nn.MultiheadAttention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the queries, keys and values of tokens `(B, N, D)`, each `(B, h, N, D / h)`."""
-    if attention.in_proj_weight is not None:
-        parts = F.linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
+    weight: Tensor | None = attention.in_proj_weight
+    if weight is not None:
+        parts = F.linear(x, weight, attention.in_proj_bias).chunk(3, dim=-1)
     else:
         weights = [getattr(attention, name) for name in SEPARATE_WEIGHTS]
         parts = tuple(map(F.linear, (x, x, x), weights, attention.in_proj_bias.chunk(3)))
@@ -52,7 +53,7 @@ def _self_attention(attention: nn.MultiheadAttention, x: Tensor, mask: Tensor | 
     return out
 
 
-def run_transformer(transformer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+def run_transformer(transformer: Transformer, x: Tensor, mask: Tensor | None) -> Tensor:
     """Compute what a transformer of open_clip does with tokens `(B, N, D)`, by `run_block` if its blocks are plain."""
     blocks = list(transformer.resblocks)
     if not all(map(is_plain, blocks)) or (transformer.grad_checkpointing and torch.is_grad_enabled()):
