@@ -5,6 +5,7 @@ ARGS ?=
 VENV := .venv
 LOWEST := build/lowest
 APP := build/app
+TOOLS := build/tools
 PIP_VERSION := 26.2
 BIN := $(VENV)/bin
 # Written when everything is installed, so that an interrupted installation is taken up again.
@@ -14,7 +15,7 @@ INCOMPLETE := $(VENV)/catseg-incomplete
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-app test-lowest lint format lock clean
+.PHONY: help install demo test test-app test-tools test-lowest lint format lock clean
 
 help: ## Show this help
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ test: $(INSTALLED) ## Run the tests, on all processor cores
 test-app: $(APP)/catseg-installed ## Run the tests of the web app, in a browser where there is one
 	PYTHONPATH=$(CURDIR) $(APP)/bin/python -m pytest tests/app tests/cli/test_app.py $(ARGS)
 
+test-tools: $(TOOLS)/catseg-installed ## Run the tests of integrations/ with the packages of Label Studio and CVAT
+	PYTHONPATH=$(CURDIR) $(TOOLS)/bin/python -m pytest tests/integrations $(ARGS)
+
 test-lowest: $(LOWEST)/catseg-installed ## Run the quick tests on the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest --numprocesses auto --dist worksteal -m "not slow" \
 	    tests/modeling tests/checkpoint tests/data tests/evaluation tests/engine/test_training_step.py $(ARGS)
@@ -44,12 +48,12 @@ format: $(INSTALLED) ## Format the code and repair what ruff can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-# Gradio wants an older Pillow than all else is tested with: it has an environment of its own, on top of the other one.
-$(APP)/catseg-installed: $(INSTALLED) requirements-app.lock
-	rm -rf $(APP) && $(BIN)/python -m venv $(APP)
+# Gradio and labelling tools want other versions than all else is tested with: environments on top of the other one.
+$(APP)/catseg-installed $(TOOLS)/catseg-installed: build/%/catseg-installed: $(INSTALLED) requirements-%.lock
+	rm -rf $(@D) && $(BIN)/python -m venv $(@D)
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
-	    > "$$($(APP)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
-	$(APP)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-app.lock
+	    > "$$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-$*.lock
 	touch $@
 
 $(LOWEST)/catseg-installed: requirements-lowest.txt pyproject.toml $(wildcard tools/*.py)
