@@ -1,5 +1,6 @@
 """What `catseg train` and `catseg eval` say to the training command: a model, data sets and settings, as its words."""
 
+import logging
 import math
 import os
 import sys
@@ -14,11 +15,14 @@ from catseg.api.loading import training_classes
 from catseg.api.registry import find_model
 from catseg.cli.main import WRONG_USE
 from catseg.config import load_config
+from catseg.data.formats.splitting import shared_images
 from catseg.data.own import register_own
 from catseg.data.registration import dataset_vocabulary, register_datasets
 from catseg.engine.command import main
 from catseg.errors import InputError
 from catseg.vocabulary import Vocabulary, typed_line
+
+logger = logging.getLogger(__name__)
 
 PASSES, FEWEST_STEPS, MOST_STEPS = 30, 200, 8000  # of a training over small data
 EVALUATIONS, PATIENCE = 10, 3  # of a training: all, and those in a row without better weights that end it
@@ -122,6 +126,7 @@ def training_options(
     splits = register_own(data, format=format, unlabelled=unlabelled)
     train, val = _split(splits, "train"), _split(splits, "val", "test")
     images = len(DatasetCatalog.get(train))
+    _warn_of_shared_images(train, val)
     steps = steps or min(MOST_STEPS, max(FEWEST_STEPS, math.ceil(PASSES * images / batch)))
     period = max(1, steps // EVALUATIONS)
     return {
@@ -140,6 +145,17 @@ def training_options(
         "TEST.PATIENCE": str(PATIENCE),
         **_own_options([data], format, unlabelled),
     }
+
+
+def _warn_of_shared_images(train: str, val: str) -> None:
+    for_training, for_validation = ([Path(r["file_name"]) for r in DatasetCatalog.get(name)] for name in (train, val))
+    shared = shared_images(for_validation, for_training)
+    if shared:
+        logger.warning(
+            "%d of %d images for validation, such as %s, are also for training, so that scores on them say little: "
+            "catseg data check lists them",
+            *(len(shared), len(for_validation), shared[0]),
+        )
 
 
 def _context(start: CfgNode, own: Vocabulary) -> Vocabulary:

@@ -163,3 +163,16 @@ def test_the_format_can_be_said(data, catseg):
     assert "unknown format 'coco2'" in catseg("train", *words, "--data-format", "coco2")[2]
     assert catseg("train", *words, "--data-format", "ultralytics")[0] == 0
     assert "OWN_FORMAT: ultralytics" in Path("mine/config.yaml").read_text()
+
+
+def test_images_for_training_and_validation_alike_are_told(data, catseg):
+    for index in range(10, 13):
+        photo(data / f"folder/images/val/{index}.png", index, size=(48, 64))
+        mask(data / f"folder/masks/val/{index}.png", bands(0, 1, size=(48, 64)))
+    text(data / "folder/data.yaml", "path: .\ntrain: images/train\nval: images/val\nnames: [sofa, cat]\n")
+    assert "also for training" not in catseg("train", "--data", "folder", "-o", "apart", *SHORT)[2]
+    photo(data / "folder/images/val/11.png", 3, size=(48, 64))
+    status, _, err = catseg("train", "--data", "folder", "-o", "shared", *SHORT)
+    assert status == 0
+    assert "1 of 3 images for validation, such as" in err
+    assert "11.png, are also for training" in err

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from catseg.atomic import cache_folder, write_json
@@ -58,6 +60,21 @@ def with_validation(dataset: OwnDataset) -> OwnDataset:
     }
     note = f"{len(names)} of {len(samples)} training images are the validation split, listed in {file}"
     return replace(dataset, splits=splits, notes=(*dataset.notes, note))
+
+
+def shared_images(images: Iterable[Path], others: Iterable[Path]) -> list[Path]:
+    """Return the images that are equal, byte for byte, to one of the others. Files of other sizes are not read.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    by_size: dict[int, list[Path]] = {}
+    for path in others:
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    digest = cache(_digest)
+    return [
+        path for path in images if any(digest(path) == digest(other) for other in by_size.get(path.stat().st_size, ()))
+    ]
 
 
 def validation_file(dataset: OwnDataset) -> Path:
