@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import re
 import shutil
 import signal
 import subprocess
@@ -206,18 +207,16 @@ def test_a_full_disk_stops_the_run(call, photos, tmp_path, monkeypatch, caplog):
     write = Path.write_bytes
 
     def full(self, data):
-        if (tmp_path / "out" / "a.jpg_labels.png").exists():
+        if not self.name.lstrip(".").startswith("a.jpg"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
     assert call("--input", photos, "--classes", "cat, dog") == 1
-    assert "cannot write results: [Errno 28] No space left on device; 1 of 3 images are done" in caplog.text
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "a.jpg_labels.png",
-        "a.jpg_overlay.png",
-        "a.jpg_shares.json",
-    ]
+    # Several threads write: whether the first image is done before another one fails is chance.
+    assert re.search(r"cannot write results: \[Errno 28\] No space left on device; [01] of 3 images", caplog.text)
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written <= {"a.jpg_labels.png", "a.jpg_overlay.png", "a.jpg_shares.json"}
 
 
 def test_a_file_name_that_is_no_unicode(call, photos, tmp_path):
