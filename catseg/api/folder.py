@@ -69,7 +69,8 @@ def portable_config(config: CfgNode, context: Vocabulary | None) -> CfgNode:
         portable.MODEL.CLIP.NAME = CLIP_FILE  # which `catseg.load` looks for beside the config
     portable.DATASETS.CONTEXT_CLASSES = "" if context is None else typed_line(context)
     portable.DATASETS.TRAIN = portable.DATASETS.TEST = portable.DATASETS.OWN = ()
-    portable.DATASETS.TRAIN_CLASSES = portable.DATASETS.TEST_CLASSES = ""
+    portable.DATASETS.TRAIN_CLASSES = ""
+    portable.SOLVER.WISE_FT_ALPHA = 1.0  # of the training that is over; a later one may start from nothing
     portable.OUTPUT_DIR = "output"
     return portable
 

@@ -215,10 +215,6 @@ class CATSegModel:
         """
         self._request(classes, context=context)
 
-    def reads_whole(self, name: str) -> bool:
-        """Tell whether the text encoder can read a name, a single synonym, to its end; `segment` refuses others."""
-        return self.module.text_encoder.reads_whole(name)
-
     @classmethod
     def from_pretrained(cls, source: str, **options: Any) -> "CATSegModel":
         """Load a model from the hub or a folder, as other libraries call it.

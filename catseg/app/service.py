@@ -71,7 +71,7 @@ class Service:
                 raise InputError(f"no vocabulary is called {ask.vocabulary!r}; there are {known}")
             return shipped_words(ask.vocabulary, self.limits)
         loaded = self.shelf.loaded(ask.model, ask.device)
-        return read_words(ask.words, self.limits, loaded.model.reads_whole if loaded else None)
+        return read_words(ask.words, self.limits, loaded.model.module.text_encoder.reads_whole if loaded else None)
 
     def segment(self, session: Session, ask: Ask) -> Generator[str, None, Result]:
         """Segment a session's image. What was computed before is not computed again.

@@ -248,3 +248,11 @@ def test_names_of_clip_models(monkeypatch):
 def test_names_of_no_clip_model(word):
     with pytest.raises(ValueError, match=r"names no CLIP model and weights: expected training-free:CLIP/WEIGHTS"):
         catseg.load(f"training-free:{word}")
+
+
+def test_a_saved_model_keeps_its_classes_and_no_trace_of_its_training(run_folder, tmp_path):
+    options = ["DATASETS.TEST_CLASSES", "sofa, cat | kitten", "SOLVER.WISE_FT_ALPHA", 0.5, "DATASETS.OWN", ("gone",)]
+    model = catseg.load(run_folder, options=options)
+    again = catseg.load(model.save_pretrained(tmp_path / "saved"))
+    assert again.classes == model.classes == ["sofa", "cat, kitten"]
+    assert (again.config.SOLVER.WISE_FT_ALPHA, again.config.DATASETS.OWN) == (1.0, ())

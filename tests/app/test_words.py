@@ -70,7 +70,7 @@ def test_names_that_are_equal_when_cut_are_repeated():
 
 def test_cut_names_are_read_by_a_real_model(tmp_path):
     model = CATSegModel(build_model(tiny_config(tmp_path)), tiny_config(tmp_path))
-    found = read_words("cat, " + "very " * 60 + "old cat, 猫" * 2, Limits(), model.reads_whole)
+    found = read_words("cat, " + "very " * 60 + "old cat, 猫" * 2, Limits(), model.module.text_encoder.reads_whole)
     assert len(found.notes) == 1
     model.encode_classes(found.classes, context=None)
     with pytest.raises(InputError, match="more tokens"):
